@@ -1,0 +1,210 @@
+"""Typed events: what happened in a session, one JSON object a record, in the stream of the agent it concerns."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+__all__ = [
+    "Assigned",
+    "CheckRun",
+    "Completion",
+    "Error",
+    "Event",
+    "FilesChanged",
+    "Integrated",
+    "Leftovers",
+    "Message",
+    "Note",
+    "Progress",
+    "StateChanged",
+    "Step",
+    "ToolCall",
+    "ToolResult",
+    "Unknown",
+    "Usage",
+    "decode",
+    "encode",
+]
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class _Base(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore")
+
+    at: datetime = Field(default_factory=_now)
+    """When, by the writer's wall clock, UTC: for people; the order is the stream's."""
+
+
+class Assigned(_Base):
+    """An attempt was made and queued."""
+
+    type: Literal["assigned"] = "assigned"
+    task: str
+    attempt: int
+    base: str
+    hint: str | None = None
+
+
+class StateChanged(_Base):
+    """An attempt went from one state to another."""
+
+    type: Literal["state"] = "state"
+    old: str
+    new: str
+    reason: str | None = None
+
+
+class Note(_Base):
+    """Something worth a line: where the worktree is, what was set up."""
+
+    type: Literal["note"] = "note"
+    text: str
+
+
+class Step(_Base):
+    """The agent took a step."""
+
+    type: Literal["step"] = "step"
+    step: int
+    text: str | None = None
+
+
+class ToolCall(_Base):
+    """The agent called a tool."""
+
+    type: Literal["tool_call"] = "tool_call"
+    name: str
+    digest: str
+    """SHA-256 of the arguments in canonical JSON, hex."""
+    summary: str | None = None
+
+
+class ToolResult(_Base):
+    """A tool came back."""
+
+    type: Literal["tool_result"] = "tool_result"
+    name: str | None = None
+    ok: bool
+    summary: str | None = None
+
+
+class FilesChanged(_Base):
+    """Files of the worktree differ from the attempt's base; at most the first hundred are named."""
+
+    type: Literal["files"] = "files"
+    paths: tuple[str, ...]
+    count: int
+
+
+class Message(_Base):
+    """The agent said something."""
+
+    type: Literal["message"] = "message"
+    text: str
+
+
+class Error(_Base):
+    """Something went wrong."""
+
+    type: Literal["error"] = "error"
+    text: str
+
+
+class Usage(_Base):
+    """Tokens and cost so far."""
+
+    type: Literal["usage"] = "usage"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+
+
+class Progress(_Base):
+    """The agent reported progress by the completion contract."""
+
+    type: Literal["progress"] = "progress"
+    status: str
+    next_steps: str | None = None
+
+
+class Completion(_Base):
+    """The agent said by the completion contract that it is done, or that it gives up."""
+
+    type: Literal["completion"] = "completion"
+    claim: Literal["complete", "failed"]
+    text: str
+
+
+class CheckRun(_Base):
+    """A task's check or a plan's validation was run."""
+
+    type: Literal["check"] = "check"
+    command: str
+    ok: bool
+    code: int | None
+    output: str = ""
+
+
+class Leftovers(_Base):
+    """Processes that outlived their agent were killed."""
+
+    type: Literal["leftovers"] = "leftovers"
+    processes: tuple[str, ...]
+
+
+class Integrated(_Base):
+    """Completed work was merged into the integrated tree, or left out with the reason."""
+
+    type: Literal["integrated"] = "integrated"
+    merged: bool
+    commit: str | None = None
+    reason: str | None = None
+    files: tuple[str, ...] = ()
+
+
+class Unknown(_Base):
+    """An event of a kind this version does not know, kept whole."""
+
+    type: Literal["unknown"] = "unknown"
+    raw: Any
+
+
+Event = (
+    Assigned
+    | StateChanged
+    | Note
+    | Step
+    | ToolCall
+    | ToolResult
+    | FilesChanged
+    | Message
+    | Error
+    | Usage
+    | Progress
+    | Completion
+    | CheckRun
+    | Leftovers
+    | Integrated
+    | Unknown
+)
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def encode(event: Event) -> bytes:
+    """Return the record of an event."""
+    return event.model_dump_json(exclude_none=True).encode()
+
+
+def decode(data: bytes) -> Event:
+    """Return the event of a record; one that cannot be understood comes back as `Unknown`, never as an error."""
+    try:
+        return _ADAPTER.validate_json(data)
+    except ValidationError:
+        return Unknown(raw=data.decode(errors="replace"))

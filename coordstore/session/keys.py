@@ -1,0 +1,126 @@
+"""Where a session keeps what: every key and stream name of the session layout, in one place.
+
+    <session>/meta                        goal, plan digest, base, repository
+    <session>/leader                      who orchestrates; on the orchestrator's lease
+    <session>/tasks/<task>                the task's specification, immutable
+    <session>/agents/<agent>/status       one of the states, bare
+    <session>/agents/<agent>/{step,pid,host,branch,worktree,started,ended}   bare values
+    <session>/agents/<agent>/assignment   what this attempt is to do: task, base, hint
+    <session>/agents/<agent>/claim        who runs it; on the worker's lease; its create revision is the fencing token
+    <session>/agents/<agent>/cancel       a request to stop it, with the reason
+    <session>/agents/<agent>/result       how it ended: reason, commit, evidence
+    <session>/queue/<class>/<agent>       assignments nobody has claimed
+    <session>/merged/<task>               that the task's work is in the integrated tree, and as which commit
+    <session>/tip                         the integrated commit
+    <session>/result                      what landed in the user's repository
+    stream <session>/events/<agent>       what happened, in order
+
+An agent is one attempt of one task: ``<task>.<attempt>``, as ``t1.1``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from coordstore.errors import InvalidKey
+from coordstore.names import is_segment
+
+__all__ = ["DEFAULT_CLASS", "SESSION_STREAM", "SessionKeys", "agent_name", "split_agent"]
+
+DEFAULT_CLASS: Final = "any"
+"""The queue of tasks without labels."""
+SESSION_STREAM: Final = "session"
+"""In place of an agent's name: the stream of events that concern the session as a whole."""
+
+_AGENT = re.compile(r"([a-z0-9][a-z0-9-]{0,39})\.([1-9][0-9]{0,5})")
+
+
+def agent_name(task: str, attempt: int) -> str:
+    """Return the name of one attempt of a task, as ``t1.1``."""
+    return f"{task}.{attempt}"
+
+
+def split_agent(agent: str) -> tuple[str, int]:
+    """Return the task and the attempt of an agent's name.
+
+    Raises:
+        InvalidKey: It is no such name.
+    """
+    match = _AGENT.fullmatch(agent)
+    if match is None:
+        message = f"{agent!r} is no agent: agents are named TASK.ATTEMPT, as t1.1"
+        raise InvalidKey(message)
+    return match[1], int(match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeys:
+    """The names of one session.
+
+    Args:
+        session: Its name: one key segment.
+    """
+
+    session: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is no key segment, or would not make a branch name."""
+        bad_branch = ".." in self.session or self.session.endswith((".", ".lock"))
+        if not is_segment(self.session) or bad_branch:
+            message = (
+                f"session name {self.session!r} is not allowed: up to 64 characters [a-z0-9._-], beginning with a"
+                " letter or digit, without '..', not ending in '.' or '.lock'"
+            )
+            raise InvalidKey(message)
+
+    @property
+    def meta(self) -> str:
+        """Return the key of the session's own record."""
+        return f"{self.session}/meta"
+
+    @property
+    def leader(self) -> str:
+        """Return the key that the leading orchestrator holds."""
+        return f"{self.session}/leader"
+
+    @property
+    def tip(self) -> str:
+        """Return the key of the integrated commit."""
+        return f"{self.session}/tip"
+
+    @property
+    def result(self) -> str:
+        """Return the key of what landed."""
+        return f"{self.session}/result"
+
+    @property
+    def queue(self) -> str:
+        """Return the prefix of all queues."""
+        return f"{self.session}/queue"
+
+    @property
+    def events(self) -> str:
+        """Return the prefix of all event streams."""
+        return f"{self.session}/events"
+
+    def task(self, task: str) -> str:
+        """Return the key of a task's specification."""
+        return f"{self.session}/tasks/{task}"
+
+    def merged(self, task: str) -> str:
+        """Return the key that says a task's work is integrated."""
+        return f"{self.session}/merged/{task}"
+
+    def agent(self, agent: str, name: str) -> str:
+        """Return one key of an agent."""
+        return f"{self.session}/agents/{agent}/{name}"
+
+    def queued(self, labels: tuple[str, ...], agent: str) -> str:
+        """Return the queue entry of an agent: under its task's first label, or the default class."""
+        return f"{self.session}/queue/{labels[0] if labels else DEFAULT_CLASS}/{agent}"
+
+    def stream(self, agent: str) -> str:
+        """Return the event stream of an agent."""
+        return f"{self.session}/events/{agent}"
