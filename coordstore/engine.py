@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     from coordstore.model import Check, Transaction
 
+    Keys = list[str]
+    Records = list[Record]
+    Batches = list[tuple[int, list[Change]]]
+
 __all__ = ["Commit", "State", "decide", "decide_delete_prefix", "decide_drop", "decide_end_leases", "decide_trim"]
 
 
@@ -125,7 +129,7 @@ class State:
         """Return the entry of a key."""
         return self._entries.get(key)
 
-    def keys(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str) -> Keys:
         """Return the keys that a prefix covers, sorted."""
         exact, low, high = prefix_bounds(prefix)
         found = self._order[bisect.bisect_left(self._order, low) : bisect.bisect_left(self._order, high)]
@@ -150,7 +154,7 @@ class State:
         """Return the leases that keys hang on."""
         return frozenset(self._leased)
 
-    def changes(self, prefix: str, since: int, limit: int) -> tuple[Iterable[tuple[int, list[Change]]], int]:
+    def changes(self, prefix: str, since: int, limit: int) -> tuple[Batches, int]:
         """Return the changes of a prefix above a revision by transaction, and up to which revision they reach."""
         page = self.history[self._after(since) :][:limit]
         found = [(commit.revision, [c for c in commit.changes if under(prefix, c.key)]) for commit in page]
@@ -169,7 +173,7 @@ class State:
         """Return, by stream under a prefix, the first sequence still there and the head."""
         return {n: (s.first, s.head) for n, s in sorted(self._streams.items()) if under(prefix, n)}
 
-    def read(self, name: str, after: int, limit: int | None) -> list[Record]:
+    def read(self, name: str, after: int, limit: int | None) -> Records:
         """Return records of a stream; see `CoordStore.read`."""
         stream = self._streams.get(name)
         if stream is None:
@@ -179,7 +183,7 @@ class State:
         skip = after - stream.first + 1
         return stream.records[skip:][:limit]
 
-    def records(self, prefix: str, since: int, limit: int) -> tuple[list[Record], int]:
+    def records(self, prefix: str, since: int, limit: int) -> tuple[Records, int]:
         """Return records of a prefix above a revision in commit order, and up to which revision they reach."""
         start = bisect.bisect_right(self._log, since, key=lambda record: record.revision)
         page = self._log[start : start + limit]
@@ -212,8 +216,9 @@ def decide(state: State, txn: Transaction, live: Collection[int]) -> Commit:
     """
     _check(state, txn)
     for write in txn.writes:
-        if isinstance(write, Put) and write.lease is not None and write.lease not in live:
-            raise lease_lost(int(write.lease))  # type: ignore[call-overload]  # a checked put holds an id
+        lease = write.lease if isinstance(write, Put) else None
+        if isinstance(lease, int) and lease not in live:
+            raise lease_lost(lease)
     revision = state.revision + 1
     changes = []
     for write in txn.writes:

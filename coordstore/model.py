@@ -357,13 +357,19 @@ def _check_once(keys: Sequence[str], what: str) -> None:
 def _check_sizes(made: Transaction) -> None:
     writes = len(made.writes) + len(made.appends)
     if writes > names.TRANSACTION_WRITES_MAX:
-        message = f"a transaction has at most {names.TRANSACTION_WRITES_MAX} writes and appends, this one {writes}: split it"
+        message = (
+            f"a transaction has at most {names.TRANSACTION_WRITES_MAX} writes and appends, this one {writes}: split it"
+        )
         raise TooLarge(message)
     if len(made.checks) > names.TRANSACTION_CHECKS_MAX:
-        message = f"a transaction has at most {names.TRANSACTION_CHECKS_MAX} checks, this one {len(made.checks)}: split it"
+        message = (
+            f"a transaction has at most {names.TRANSACTION_CHECKS_MAX} checks, this one {len(made.checks)}: split it"
+        )
         raise TooLarge(message)
     size = sum(len(write.key) + (len(write.value) if isinstance(write, Put) else 0) for write in made.writes)
-    size += sum(len(append.stream) + len(append.data) for append in made.appends) + sum(len(check.key) for check in made.checks)
+    size += sum(len(append.stream) + len(append.data) for append in made.appends) + sum(
+        len(check.key) for check in made.checks
+    )
     if size > names.TRANSACTION_BYTES_MAX:
         message = f"a transaction has at most {names.TRANSACTION_BYTES_MAX} bytes, this one {size}: split it"
         raise TooLarge(message)

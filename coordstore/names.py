@@ -75,7 +75,9 @@ def check_key(key: object, what: str = "key") -> str:
         return key
     shown = repr(key)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({len(shown)} characters)"
-    message = f"{what} {shown} is not allowed: 1 to {KEY_MAX} bytes of segments [a-z0-9][a-z0-9._-]{{0,63}} joined by '/'"
+    message = (
+        f"{what} {shown} is not allowed: 1 to {KEY_MAX} bytes of segments [a-z0-9][a-z0-9._-]{{0,63}} joined by '/'"
+    )
     raise InvalidKey(message)
 
 
@@ -129,7 +131,9 @@ def check_value(value: object, what: str = "value", limit: int = VALUE_MAX) -> b
         message = f"a {what} is bytes, not {type(value).__name__}: encode it first"
         raise InvalidArgument(message)
     if len(value) > limit:
-        message = f"a {what} has at most {limit} bytes, this one {len(value)}: store it elsewhere and keep a reference here"
+        message = (
+            f"a {what} has at most {limit} bytes, this one {len(value)}: store it elsewhere and keep a reference here"
+        )
         raise TooLarge(message)
     return bytes(value)
 

@@ -61,7 +61,9 @@ class Registry(Generic[Target]):
             PluginError: Another plugin has it already.
         """
         if name in self.found:
-            message = f"two plugins claim the {self._what} {name!r} ({self.found[name].target} and {target}): remove one"
+            message = (
+                f"two plugins claim the {self._what} {name!r} ({self.found[name].target} and {target}): remove one"
+            )
             raise PluginError(message)
         self.found[name] = Registered(name, target, summary)
 

@@ -33,7 +33,7 @@ class StoreURL:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, url: str, **options: object) -> StoreURL:
+    def parse(cls, url: object, **options: object) -> StoreURL:
         """Take a URL apart.
 
         Raises:
@@ -76,7 +76,9 @@ class StoreURL:
         """
         unknown = sorted(set(self.options) - set(known))
         if unknown:
-            message = f"{self.scheme}: has no option {', '.join(unknown)}; it knows {', '.join(sorted(known)) or 'none'}"
+            message = (
+                f"{self.scheme}: has no option {', '.join(unknown)}; it knows {', '.join(sorted(known)) or 'none'}"
+            )
             raise InvalidArgument(message)
 
     def choice(self, name: str, allowed: Collection[str], default: str) -> str:

@@ -7,6 +7,7 @@ event that tells of it are one transaction.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing
 from datetime import datetime, timezone
@@ -100,7 +101,9 @@ class Session:
         entry = await self.store.get(self.keys.meta)
         found = json.loads(entry.value) if entry else {}
         if entry is None or found.get("digest") != meta.get("digest"):
-            message = f"session {self.name!r} was made from another plan: choose another name, or resume it with its own plan"
+            message = (
+                f"session {self.name!r} was made from another plan: choose another name, or resume it with its own plan"
+            )
             raise SessionExists(message)
         if not found.get("ready"):
             await self._write_tasks(tasks)
@@ -110,7 +113,9 @@ class Session:
     async def _write_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
         rows = list(tasks.items())
         for at in range(0, len(rows), CHUNK):
-            await self.store.transact([Put(self.keys.task(task), as_value(spec)) for task, spec in rows[at : at + CHUNK]])
+            await self.store.transact(
+                [Put(self.keys.task(task), as_value(spec)) for task, spec in rows[at : at + CHUNK]]
+            )
 
     async def view(self) -> SessionView:
         """Return the session as it stands."""
@@ -118,7 +123,7 @@ class Session:
         return SessionView.of(self.name, cut.entries, cut.revision)
 
     async def views(self) -> AsyncGenerator[SessionView]:
-        """Yield the session (always the same object, brought up to date) now and after every change; close it with `aclosing`."""
+        """Yield the session, always the same object brought up to date, now and after every change; close with `aclosing`."""
         view = SessionView(self.name)
         async with aclosing(self.store.watch(self.name)) as batches:
             async for batch in batches:
@@ -128,8 +133,8 @@ class Session:
 
     # --- the orchestrator's moves -----------------------------------------------------------------------
 
-    async def assign(self, task: Task, base: str, *, fence: Fence | None = None, hint: str | None = None) -> str:
-        """Make the task's next attempt, queue it, and return its agent's name.
+    async def assign(self, task: Task, base: str, *, fence: Fence | None = None, hint: str | None = None) -> int:
+        """Make the task's next attempt, queue it, and return the revision.
 
         Args:
             task: As the view shows it.
@@ -151,11 +156,12 @@ class Session:
             Put(self.keys.queued(tuple(task.spec.get("labels", ())), agent), b""),
         ]
         told = events.Assigned(task=task.id, attempt=int(agent.rpartition(".")[2]), base=base, hint=hint)
-        await self.store.transact(writes, checks, [self.event(agent, told)], fence)
-        return agent
+        return await self.store.transact(writes, checks, [self.event(agent, told)], fence)
 
-    async def cancel_unstarted(self, task: Task, reason: str, *, code: str = "cancelled", fence: Fence | None = None) -> None:
-        """Cancel a task that has no living attempt by an attempt that is cancelled from the start."""
+    async def cancel_unstarted(
+        self, task: Task, reason: str, *, code: str = "cancelled", fence: Fence | None = None
+    ) -> int:
+        """Cancel a task without a living attempt, by one that is cancelled from the start; return the revision."""
         agent, checks = self._next(task)
         ended = now_text()
         writes = [
@@ -164,12 +170,10 @@ class Session:
             Put(self.keys.agent(agent, "result"), as_value({"reason": reason, "code": code})),
         ]
         told = events.StateChanged(old="pending", new="cancelled", reason=reason)
-        await self.store.transact(writes, checks, [self.event(agent, told)], fence)
+        return await self.store.transact(writes, checks, [self.event(agent, told)], fence)
 
-    async def end(
-        self, attempt: Attempt, new: State, result: Mapping[str, Any], *, fence: Fence | None = None
-    ) -> None:
-        """End an attempt from outside: cancel a pending one, fail or cancel one whose worker is gone.
+    async def end(self, attempt: Attempt, new: State, result: Mapping[str, Any], *, fence: Fence | None = None) -> int:
+        """End an attempt from outside: cancel a pending one, fail or cancel a lost one; return the revision.
 
         Raises:
             InvalidTransition: Its state does not allow it.
@@ -192,7 +196,7 @@ class Session:
         if attempt.state is State.PENDING:
             writes.append(Delete(await self._queue_key(attempt)))
         told = events.StateChanged(old=str(attempt.state), new=str(new), reason=result.get("reason"))
-        await self.store.transact(writes, checks, [self.event(attempt.agent, told)], fence)
+        return await self.store.transact(writes, checks, [self.event(attempt.agent, told)], fence)
 
     async def request_cancel(self, agent: str, reason: str) -> None:
         """Ask the worker that runs an attempt to stop it; the worker ends it as cancelled."""
@@ -224,8 +228,10 @@ class Session:
             Conflict: Another worker was faster, or it was cancelled.
             LeaseLost: The worker's lease has ended.
         """
-        queued = await self.store.get(self.keys.queued(tuple(labels), agent))
-        status = await self.store.get(self.keys.agent(agent, "status"))
+        queued, status = await asyncio.gather(
+            self.store.get(self.keys.queued(tuple(labels), agent)),
+            self.store.get(self.keys.agent(agent, "status")),
+        )
         if queued is None or status is None or status.value != b"pending":
             message = f"{agent} is not waiting any more: it was claimed or cancelled"
             raise Conflict(message, revisions={self.keys.agent(agent, "status"): status.revision if status else 0})
@@ -261,7 +267,9 @@ class Session:
         """
         view = await self.view()
         if view.leader:
-            message = f"session {self.name!r} is led by {view.leader.get('host')}:{view.leader.get('pid')}: stop that first"
+            message = (
+                f"session {self.name!r} is led by {view.leader.get('host')}:{view.leader.get('pid')}: stop that first"
+            )
             raise InvalidArgument(message)
         for stream in await self.store.heads(self.keys.events):
             await self.store.drop(stream)

@@ -12,7 +12,7 @@ The last three are final. A retry is a new attempt with a record of its own; not
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 from coordstore.errors import InvalidTransition
@@ -20,7 +20,7 @@ from coordstore.errors import InvalidTransition
 __all__ = ["FINAL", "TRANSITIONS", "State", "check_transition"]
 
 
-class State(str, Enum):
+class State(StrEnum):
     """What an attempt, and so its task, is doing; the value is what the store holds."""
 
     PENDING = "pending"
@@ -28,10 +28,6 @@ class State(str, Enum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
-
-    def __str__(self) -> str:
-        """Return the value."""
-        return self.value
 
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordstore.errors import InvalidKey
 from coordstore.session.keys import SessionKeys, split_agent
-from coordstore.session.states import FINAL, State
+from coordstore.session.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -193,7 +193,7 @@ class SessionView:
         return self._attempts.get(agent)
 
     def merged(self, task: str) -> dict[str, Any]:
-        """Return how a task's work was integrated (empty: it was not)."""
+        """Return how a task's work was integrated, or refused (empty: neither yet)."""
         return _object(self.entries.get(self.keys.merged(task)))
 
     def left_out(self, task: str) -> str | None:
@@ -207,11 +207,6 @@ class SessionView:
     def reason(self, task: Task) -> str | None:
         """Return why a task is where it is, merge included, or None."""
         return self.left_out(task.id) or task.reason
-
-    @property
-    def finished(self) -> bool:
-        """Whether every task is in a final state and what could be integrated was."""
-        return bool(self.tasks) and all(self._settled(task) for task in self.tasks.values())
 
     @property
     def state(self) -> str:
@@ -245,11 +240,6 @@ class SessionView:
         """Return the tasks in the order of the plan."""
         order = {task: at for at, task in enumerate(self.meta.get("order", ()))}
         return sorted(self.tasks.values(), key=lambda task: (order.get(task.id, len(order)), task.id))
-
-    def _settled(self, task: Task) -> bool:
-        if task.state is State.COMPLETED:
-            return bool(self.merged(task.id))
-        return task.state in FINAL
 
     def _change(self, change: Change) -> None:
         if change.entry is not None:

@@ -64,7 +64,7 @@ class StoreBase(abc.ABC):
         """Return `CoordStore.get` of a checked key."""
 
     @abc.abstractmethod
-    async def do_list(self, prefix: str, limit: int | None, after: str | None, keys_only: bool) -> Listing:
+    async def do_list(self, prefix: str, limit: int | None, after: str | None, *, keys_only: bool) -> Listing:
         """Return `CoordStore.list` of checked arguments."""
 
     @abc.abstractmethod
@@ -129,7 +129,8 @@ class StoreBase(abc.ABC):
             ForkRefused: This is another process than the one that opened it.
         """
         if self._closed:
-            raise StoreClosed("this store handle was closed: open the store again with open_store()")
+            message = "this store handle was closed: open the store again with open_store()"
+            raise StoreClosed(message)
         if os.getpid() != self._pid:
             message = f"this store handle belongs to process {self._pid}: a forked child opens the store itself"
             raise ForkRefused(message)
@@ -182,7 +183,7 @@ class StoreBase(abc.ABC):
         if after is not None:
             names.check_key(after, "after")
         self.ensure_open()
-        return await self.do_list(prefix, limit, after, keys_only)
+        return await self.do_list(prefix, limit, after, keys_only=keys_only)
 
     async def transact(
         self,
@@ -244,7 +245,8 @@ class StoreBase(abc.ABC):
 
     async def append(self, stream: str, records: Sequence[bytes], fence: Fence | None = None) -> int:
         """Add records to a stream; see `CoordStore.append`."""
-        if isinstance(records, bytes | bytearray | str) or not records:
+        given: object = records
+        if isinstance(given, bytes | bytearray | str) or not records:
             message = f"append takes a sequence of one or more records, not {type(records).__name__}: [b'…']"
             raise InvalidArgument(message)
         txn = Transaction.of((), (), [Append(stream, data) for data in records], fence)

@@ -48,7 +48,13 @@ class RecordPage:
 
 @dataclass(frozen=True, slots=True)
 class FollowStart:
-    """Where a follow begins: for every stream there, (first sequence, head); the cut; and for each record wanted next, its revision."""
+    """Where a follow begins.
+
+    Args:
+        spans: For every stream there, (first sequence, head).
+        cut: The store's revision.
+        next_revisions: The revision of each record that is wanted next.
+    """
 
     spans: dict[str, tuple[int, int]]
     cut: int
@@ -58,14 +64,14 @@ class FollowStart:
 class FeedSource(Protocol):
     """What the feeds ask of a backend; each answer is one consistent cut."""
 
-    async def do_list(self, prefix: str, limit: int | None, after: str | None, keys_only: bool) -> Listing:
+    async def do_list(self, prefix: str, limit: int | None, after: str | None, *, keys_only: bool) -> Listing:
         """Return a cut of a prefix."""
 
     async def changes_since(self, prefix: str, since: int, limit: int) -> ChangePage:
         """Return the changes of a prefix above a revision, about `limit` transactions, none split."""
 
     async def follow_start(self, prefix: str, after: Mapping[str, int]) -> FollowStart:
-        """Return the streams under a prefix, and the revision of each record that follows a cursor (0: from the first)."""
+        """Return the streams under a prefix, and the revision of each record that follows a cursor."""
 
     async def records_since(self, prefix: str, since: int, limit: int) -> RecordPage:
         """Return the records of a prefix above a revision, about `limit`, no revision split."""
@@ -145,5 +151,7 @@ def _due(record: Record, cursor: dict[str, int], cut: int) -> bool:
 
 
 def _replaced(position: int, revision: int) -> StoreReplaced:
-    message = f"revision {position} is ahead of the store, which is at {revision}: it was replaced or restored; start anew"
+    message = (
+        f"revision {position} is ahead of the store, which is at {revision}: it was replaced or restored; start anew"
+    )
     return StoreReplaced(message)

@@ -92,7 +92,9 @@ class Lease:
         sent = self._clock.now()
         try:
             if self.lost:
-                raise LeaseLost(f"lease {self.id} ended: {self.ttl} s passed without an answered renewal", lease=self.id)
+                raise LeaseLost(
+                    f"lease {self.id} ended: {self.ttl} s passed without an answered renewal", lease=self.id
+                )
             await self._driver.lease_renew(self.id)
         except LeaseLost:
             self._lost.set()
@@ -122,6 +124,11 @@ class Lease:
                 await self.revoke()
         finally:
             self._stop_keeper()
+
+    def _ensure_not_lost(self) -> None:
+        if self.lost:
+            message = f"lease {self.id} ended: {self.ttl} s passed without an answered renewal"
+            raise LeaseLost(message, lease=self.id)
 
     def _stop_keeper(self) -> None:
         if self._keeper is not None:

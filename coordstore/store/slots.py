@@ -9,6 +9,7 @@ can never hold again (the slot stays as long as the lease, and the transaction's
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import secrets
@@ -36,6 +37,7 @@ class Slots:
         self._client = secrets.token_hex(8)
         self._lease: Lease | None = None
         self._leases = contextlib.AsyncExitStack()
+        self._granting = asyncio.Lock()
         self._free: list[tuple[str, int]] = []
         self._made = 0
 
@@ -59,7 +61,8 @@ class Slots:
             seen = {name: at for name, at in conflict.revisions.items() if name != key}
             if len(seen) < len(conflict.revisions):
                 self._free.clear()
-                raise LeaseLost(f"the client's lease {lease.id} ended; ask again", lease=lease.id) from conflict
+                message = f"the client's lease {lease.id} ended: call again"
+                raise LeaseLost(message, lease=lease.id) from conflict
             self._free.append((key, revision))
             raise
         self._free.append((key, done.revision))
@@ -88,10 +91,11 @@ class Slots:
         return f"@ops/{self._client}/{self._made}"
 
     async def _client_lease(self) -> Lease:
-        if self._lease is None or self._lease.lost:
-            self._free.clear()
-            self._lease = await self._leases.enter_async_context(await self._store.grant(LEASE_TTL))
-        return self._lease
+        async with self._granting:
+            if self._lease is None or self._lease.lost:
+                self._free.clear()
+                self._lease = await self._leases.enter_async_context(await self._store.grant(LEASE_TTL))
+            return self._lease
 
 
 def _parse(op: str) -> tuple[str, bytes, int]:

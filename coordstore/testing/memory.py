@@ -123,7 +123,7 @@ class MemoryStore(StoreBase):
         """Return the entry."""
         return self._swept().get(key)
 
-    async def do_list(self, prefix: str, limit: int | None, after: str | None, keys_only: bool) -> Listing:
+    async def do_list(self, prefix: str, limit: int | None, after: str | None, *, keys_only: bool) -> Listing:
         """Return a cut."""
         return self._swept().list(prefix, limit, after, keys_only)
 

@@ -1,0 +1,132 @@
+"""What the orchestrator does next, as a pure function of the session's view: no store, no clock, no git.
+
+A task goes through: waiting for its needs → assigned → (claimed, run, verified by a worker) → completed →
+integrated. It *settles* when it is integrated, refused at integration, or failed or cancelled with no attempt left.
+A need that settled without being integrated cancels what depends on it, with that reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coordstore.session import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coordstore.session import Attempt, SessionView, Task
+
+__all__ = ["LOST", "Action", "Assign", "CancelTask", "EndLost", "Integrate", "decide", "retries_left", "settled"]
+
+INTERRUPTED = "interrupted"
+"""Result code of an attempt that was cut off by its own orchestrator's end: resuming tries again."""
+LOST = "lost"
+"""Result code of an attempt whose worker died: trying again costs none of the task's attempts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Make the task's next attempt."""
+
+    task: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    """Cancel a task that cannot start any more."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndLost:
+    """Fail an attempt that is said to run and that nobody holds."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Integrate:
+    """Merge the work of a completed attempt."""
+
+    task: str
+    agent: str
+
+
+Action = Assign | CancelTask | EndLost | Integrate
+
+
+def decide(view: SessionView) -> list[Action]:
+    """Return everything that can be done now; nothing when all waits for workers, or all is settled.
+
+    Integrations come in the order of completion, which keeps dependencies before what needs them.
+    """
+    actions: list[Action] = []
+    completed: list[tuple[int, Integrate]] = []
+    for task in view.ordered():
+        latest = task.latest
+        if latest is not None and latest.lost:
+            actions.append(EndLost(latest.agent))
+        elif latest is not None and latest.state is State.COMPLETED and not view.merged(task.id):
+            completed.append((latest.entries["status"].revision, Integrate(task.id, latest.agent)))
+        elif not settled(view, task) and _may_start(latest):
+            actions.extend(_start(view, task))
+    actions.extend(action for _, action in sorted(completed, key=lambda pair: pair[0]))
+    return actions
+
+
+def settled(view: SessionView, task: Task) -> bool:
+    """Tell whether nothing will happen to a task any more."""
+    latest = task.latest
+    if latest is None or latest.state in (State.PENDING, State.RUNNING):
+        return False
+    if latest.state is State.COMPLETED:
+        return bool(view.merged(task.id))
+    return not retries_left(task)
+
+
+def retries_left(task: Task) -> bool:
+    """Tell whether a task whose latest attempt failed or was cancelled gets another one."""
+    latest = task.latest
+    if latest is None:
+        return True
+    code = latest.result.get("code")
+    if code in (LOST, INTERRUPTED):
+        return True
+    limit = (task.spec.get("limits") or {}).get("attempts") or 1
+    spent = sum(attempt.result.get("code") not in (LOST, INTERRUPTED) for attempt in task.attempts)
+    return latest.state is State.FAILED and spent < limit
+
+
+def _may_start(latest: Attempt | None) -> bool:
+    return latest is None or latest.state in (State.FAILED, State.CANCELLED)
+
+
+def _start(view: SessionView, task: Task) -> Iterator[Action]:
+    """Yield what starts a task, or cancels it, once its needs are decided."""
+    for need in task.needs:
+        needed = view.tasks.get(need)
+        if needed is None:
+            yield CancelTask(task.id, f"needs {need}, which this session does not have")
+            return
+        if settled(view, needed) and not view.merged(need).get("merged"):
+            yield CancelTask(task.id, f"needs {need}, which {_fate(view, needed)}")
+            return
+    if all(view.merged(need).get("merged") for need in task.needs):
+        yield Assign(task.id, _hint(task))
+
+
+def _fate(view: SessionView, task: Task) -> str:
+    if view.left_out(task.id):
+        return "was not merged"
+    return "failed" if task.state is State.FAILED else "was cancelled"
+
+
+def _hint(task: Task) -> str | None:
+    latest = task.latest
+    if latest is None or latest.state is not State.FAILED:
+        return None
+    return f"An earlier attempt at this task ended without success: {latest.reason}"

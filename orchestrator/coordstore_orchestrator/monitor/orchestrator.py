@@ -1,0 +1,165 @@
+"""The orchestrator: watches one session it leads, decides, and writes what it decided; it calls no worker.
+
+Every write carries the leadership's fence, so one that was replaced while it slept changes nothing. A decision
+made on a view that is already old meets a check that does not hold, and is simply made again on the next view.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Protocol
+
+from coordstore.errors import Conflict, InvalidArgument, InvalidTransition
+from coordstore.session import SessionView, State
+from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate, decide, settled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coordstore.session.session import Session
+    from coordstore_orchestrator.monitor.decide import Action
+    from coordstore_orchestrator.monitor.leadership import Leadership
+
+__all__ = ["Integrator", "Orchestrator"]
+
+log = logging.getLogger(__name__)
+
+MERGES_ONLY = (Integrate, EndLost)
+"""What a draining orchestrator still does."""
+
+
+class Integrator(Protocol):
+    """What merges completed work."""
+
+    async def integrate(self, view: SessionView, action: Integrate) -> int:
+        """Merge one task's work into the integrated tree, or refuse it; record which; return the revision."""
+
+
+class Orchestrator:
+    """Drives one session to its end.
+
+    Args:
+        session: What to drive.
+        leadership: That we may.
+        base: The commit that attempts start from before anything is integrated.
+        integrator: Merges completed work, one task at a time, beside everything else.
+        seen: Called with each view, for display.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        leadership: Leadership,
+        base: str,
+        integrator: Integrator,
+        seen: Callable[[SessionView], None] = lambda _view: None,
+    ) -> None:
+        self.view = SessionView(session.name)
+        self._session = session
+        self._fence = leadership.fence
+        self._base = base
+        self._integrator = integrator
+        self._seen = seen
+        self._revision = 1
+        self._to_merge: asyncio.Queue[Integrate] = asyncio.Queue()
+        self._merging: set[str] = set()
+        self._changed = asyncio.Event()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Start nothing more; `run` returns when nothing runs."""
+        self._draining = True
+        self._changed.set()
+
+    async def run(self) -> SessionView:
+        """Work until every task is settled (or, when draining, until nothing runs); return the last view.
+
+        Raises:
+            Fenced: Another orchestrator leads by now.
+        """
+        helpers = [asyncio.ensure_future(self._pump()), asyncio.ensure_future(self._merge())]
+        for helper in helpers:
+            helper.add_done_callback(lambda _: self._changed.set())
+        try:
+            while not self._finished():
+                await self._changed.wait()
+                self._changed.clear()
+                for helper in helpers:
+                    if helper.done():
+                        helper.result()
+                await self._act()
+            return self.view
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*helpers, return_exceptions=True)
+
+    def _finished(self) -> bool:
+        if self.view.revision < self._revision or self._merging or not self.view.tasks:
+            return False
+        if self._draining:
+            live = any(task.state is State.RUNNING for task in self.view.tasks.values())
+            return not live and not any(isinstance(action, MERGES_ONLY) for action in decide(self.view))
+        return all(settled(self.view, task) for task in self.view.tasks.values())
+
+    async def _pump(self) -> None:
+        """Keep the view up to date."""
+        async with aclosing(self._session.views()) as views:
+            async for view in views:
+                self.view = view
+                self._seen(view)
+                self._changed.set()
+
+    async def _merge(self) -> None:
+        """Merge what is to be merged, in that order."""
+        while True:
+            action = await self._to_merge.get()
+            try:
+                self._revision = max(self._revision, await self._integrator.integrate(self.view, action))
+            except Conflict as conflict:
+                log.info("merge of %s decided anew: %s", action.task, conflict)
+            self._merging.discard(action.task)
+            self._changed.set()
+
+    async def _act(self) -> None:
+        """Do all that can be done now, unless what we did last is not in the view yet."""
+        if self.view.revision < self._revision:
+            return
+        actions = [action for action in decide(self.view) if not self._draining or isinstance(action, MERGES_ONLY)]
+        done = await asyncio.gather(*(self._do(action) for action in actions))
+        self._revision = max(self._revision, *done, 0)
+
+    async def _do(self, action: Action) -> int:
+        try:
+            return await self._write(action)
+        except (Conflict, InvalidArgument, InvalidTransition) as error:
+            log.info("decided anew: %s (%s)", action, error)
+            return 0
+
+    async def _write(self, action: Action) -> int:
+        """Carry out one action; return its revision (0: none yet)."""
+        view = self.view
+        if isinstance(action, Assign):
+            base = view.tip or self._base
+            return await self._session.assign(view.tasks[action.task], base, fence=self._fence, hint=action.hint)
+        if isinstance(action, CancelTask):
+            log.info("task %s cancelled: %s", action.task, action.reason)
+            return await self._session.cancel_unstarted(view.tasks[action.task], action.reason, fence=self._fence)
+        if isinstance(action, EndLost):
+            return await self._end_lost(action)
+        if action.task not in self._merging:
+            self._merging.add(action.task)
+            self._to_merge.put_nowait(action)
+        return 0
+
+    async def _end_lost(self, action: EndLost) -> int:
+        attempt = self.view.attempt(action.agent)
+        if attempt is None or not attempt.lost:
+            return 0
+        log.warning("attempt %s lost its worker", action.agent)
+        result = {"code": LOST, "reason": "lost: its worker went away before it was done"}
+        return await self._session.end(attempt, State.FAILED, result, fence=self._fence)

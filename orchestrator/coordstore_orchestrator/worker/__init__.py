@@ -1,0 +1,1 @@
+"""Workers: they claim assignments, run agents in worktrees, verify what was done and report it."""

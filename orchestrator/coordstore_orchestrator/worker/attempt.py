@@ -1,0 +1,285 @@
+"""One attempt from claim to final state: worktree, set-up, agent, leftovers, scope, checks, report.
+
+What the agent prints decides nothing. The attempt is completed when the agent ended with status 0, something was
+done, every changed file lies in the task's write scope, and every check passed on exactly what was committed.
+Whatever was done stays on the attempt's branch, also when it failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from coordstore.errors import CoordError, Fenced, LeaseLost
+from coordstore.session import State, events
+from coordstore_orchestrator.agents import environment, resolve_agent, write_prompt
+from coordstore_orchestrator.merge.gate import inspect
+from coordstore_orchestrator.plan.scope import Scope
+from coordstore_orchestrator.worker.process import Capture
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from coordstore.session import Attempt, Task
+    from coordstore.session.claim import Claim
+    from coordstore_orchestrator.agents import Profile
+    from coordstore_orchestrator.git.session import SessionRepository
+    from coordstore_orchestrator.worker.process import AgentProcess, Exit, Guardian
+    from coordstore_orchestrator.worker.worker import Stop
+
+__all__ = ["AttemptRunner", "Site"]
+
+log = logging.getLogger(__name__)
+
+GRACE: Final = 5.0
+"""Seconds between asking an agent to end and killing it."""
+SHOWN_FILES: Final = 100
+TAIL: Final = 2000
+"""Characters of a failed command's output that go into the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where and with what a worker runs the attempts of one session.
+
+    Args:
+        session: The session's name.
+        repository: The session's private repository.
+        guardian: Starts processes and leaves none behind.
+        worktrees: The folder for worktrees, one below it per agent.
+        logs: The folder for captured output, one below it per agent.
+        profiles: Agent profiles by name.
+        agent: The profile or command of tasks that name none.
+        setup: Commands (``sh -c``) that prepare each worktree.
+        environ: The environment that agents' variables are taken from.
+        run: Marks every process of this run.
+    """
+
+    session: str
+    repository: SessionRepository
+    guardian: Guardian
+    worktrees: Path
+    logs: Path
+    profiles: Mapping[str, Profile]
+    agent: Any
+    setup: Sequence[str]
+    environ: Mapping[str, str]
+    run: str
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """How an attempt ends."""
+
+    state: State
+    reason: str | None = None
+    code: str | None = None
+    commit: str | None = None
+    told: list[events.Event] = field(default_factory=list)
+
+    def result(self, exit_status: Exit | None) -> dict[str, Any]:
+        """Return what is stored as the attempt's result."""
+        found = {"code": self.code or str(self.state), "reason": self.reason, "commit": self.commit}
+        if exit_status is not None:
+            found |= {"exit": exit_status.code, "signal": exit_status.signal}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class _GaveUp(Exception):
+    """Ends an attempt early with an outcome."""
+
+    def __init__(self, outcome: _Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+class AttemptRunner:
+    """Runs claimed attempts on one site.
+
+    Args:
+        site: Where and with what.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def run(self, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> None:
+        """Run one attempt to a final state and report it; when the claim is lost, stop and report nothing.
+
+        Cancelled: the agent's processes are gone, its work is on its branch, the claim is left to lapse.
+        """
+        work = _Work(self._site, claim, attempt, task, stop)
+        try:
+            outcome = await work.carry_out()
+            await claim.finish(outcome.state, outcome.result(work.exit), *outcome.told)
+        except (Fenced, LeaseLost) as error:
+            log.warning("%s stopped, its work stays on its branch: %s", attempt.agent, error)
+        finally:
+            await asyncio.shield(asyncio.ensure_future(work.clean()))
+
+
+class _Work:
+    """One attempt under way."""
+
+    def __init__(self, site: Site, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> None:
+        self.exit: Exit | None = None
+        self._site = site
+        self._claim = claim
+        self._task = task
+        self._stop = stop
+        self._agent = attempt.agent
+        self._assignment = attempt.json("assignment")
+        self._base = str(self._assignment["base"])
+        self._worktree = site.worktrees / attempt.agent
+        self._logs = site.logs / attempt.agent
+        self._told: list[events.Event] = []
+        self._commit: str | None = None
+
+    async def carry_out(self) -> _Outcome:
+        """Do everything; return how it ended."""
+        try:
+            return await self._steps()
+        except _GaveUp as early:
+            return early.outcome
+        except (Fenced, LeaseLost):
+            raise
+        except CoordError as error:
+            log.warning("%s failed: %s", self._agent, error)
+            return _Outcome(
+                State.FAILED, str(error), commit=self._commit, told=[*self._told, events.Error(text=str(error))]
+            )
+
+    async def clean(self) -> None:
+        """Keep uncommitted work on the branch and remove the worktree."""
+        if await asyncio.to_thread(self._worktree.exists):
+            with contextlib.suppress(CoordError):
+                await self._save()
+            await self._site.repository.remove_worktree(self._agent, self._worktree)
+
+    async def _steps(self) -> _Outcome:
+        profile = resolve_agent(self._task.spec.get("agent") or self._site.agent, self._site.profiles)
+        await self._site.repository.add_worktree(self._agent, self._base, self._worktree)
+        env, prompt = await self._prepare(profile)
+        for command in self._site.setup:
+            await self._command(command, env, "setup")
+        process = await self._start(profile, env, prompt)
+        await self._report_start(process)
+        self.exit = await self._wait(process)
+        self._commit = await self._save()
+        self._judge_exit(self.exit)
+        await self._judge_files(self._commit)
+        for command in self._task.spec.get("checks") or ():
+            await self._command(command, env, "check")
+        return _Outcome(State.COMPLETED, commit=self._commit, told=self._told)
+
+    async def _prepare(self, profile: Profile) -> tuple[dict[str, str], Path]:
+        """Write the prompt and put together the agent's environment."""
+        prompt = await asyncio.to_thread(
+            write_prompt, self._logs / "prompt.md", self._task.spec, hint=self._assignment.get("hint")
+        )
+        extra = {
+            "COORD_SESSION": self._site.session,
+            "COORD_TASK": self._task.id,
+            "COORD_AGENT": self._agent,
+            "COORD_PROMPT_FILE": str(prompt),
+            "COORD_RUN": self._site.run,
+        }
+        return environment(profile, self._site.environ, extra), prompt
+
+    async def _start(self, profile: Profile, env: Mapping[str, str], prompt: Path) -> AgentProcess:
+        capture = Capture(self._logs)
+        argv = profile.command(prompt_file=prompt, worktree=self._worktree)
+        return await self._site.guardian.spawn(
+            argv, cwd=self._worktree, env=env, stdin=prompt, capture=capture, label=self._agent
+        )
+
+    async def _report_start(self, process: AgentProcess) -> None:
+        log.info("%s runs as process %s in %s", self._agent, process.pid, self._worktree)
+        await self._claim.report(
+            events.Note(text=f"started in {self._worktree}"),
+            pid=process.pid,
+            branch=self._agent,
+            worktree=self._worktree,
+            logs=self._logs,
+        )
+
+    async def _wait(self, process: AgentProcess) -> Exit:
+        """Wait for the agent; end it when asked to stop or at its deadline."""
+        deadline = (self._task.spec.get("limits") or {}).get("deadline")
+        ended = asyncio.ensure_future(process.wait())
+        asked = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({ended, asked}, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                if not self._stop.asked:
+                    self._stop.ask("deadline", f"stopped at its deadline of {deadline} s")
+                await process.terminate(GRACE)
+            found = await ended
+        finally:
+            asked.cancel()
+            if not ended.done():
+                await asyncio.shield(process.terminate(GRACE))
+                ended.cancel()
+        if found.leftovers:
+            names = tuple(f"{left.pid} {' '.join(left.argv)[:200]}" for left in found.leftovers)
+            self._told.append(events.Leftovers(processes=names))
+        return found
+
+    async def _save(self) -> str:
+        """Commit what the agent left uncommitted; return the commit its work ends at."""
+        await self._site.repository.commit_leftovers(self._agent, self._worktree, f"{self._agent}: {self._task.name}")
+        return await self._site.repository.head(self._agent, self._worktree, self._base)
+
+    def _judge_exit(self, found: Exit) -> None:
+        if self._stop.asked:
+            state = State.FAILED if self._stop.code == "deadline" else State.CANCELLED
+            raise self._gave_up(state, self._stop.reason, self._stop.code)
+        if found.signal is not None:
+            raise self._gave_up(State.FAILED, f"its agent was killed by {signal.Signals(found.signal).name}")
+        if found.code != 0:
+            raise self._gave_up(State.FAILED, f"its agent exited with status {found.code}")
+        if self._commit == self._base and self._task.spec.get("writes"):
+            raise self._gave_up(State.FAILED, "its agent exited with status 0 but changed nothing")
+
+    async def _judge_files(self, commit: str) -> None:
+        """Refuse changes outside the write scope, and what no agent may change."""
+        if commit == self._base:
+            return
+        repository = self._site.repository
+        paths = await repository.changed_paths(self._base, commit)
+        self._told.append(events.FilesChanged(paths=tuple(paths[:SHOWN_FILES]), count=len(paths)))
+        scope = Scope.parse(self._task.spec.get("writes") or ())
+        broken = await inspect(repository.path, self._base, commit, scope.matches)
+        if broken:
+            said = "; ".join(violation.sentence for violation in broken[:SHOWN_FILES])
+            raise self._gave_up(State.FAILED, f"refused: {said}", "scope")
+
+    async def _command(self, command: str, env: Mapping[str, str], what: str) -> None:
+        """Run one of the plan's own commands in the worktree; end the attempt when it fails."""
+        capture = Capture(self._logs, name=what)
+        process = await self._site.guardian.spawn(
+            ["sh", "-c", command], cwd=self._worktree, env=env, stdin=None, capture=capture, label=self._agent
+        )
+        found = await self._wait(process)
+        tail = await asyncio.to_thread(capture.tail, TAIL)
+        passed = found.code == 0
+        self._told.append(events.CheckRun(command=command, ok=passed, code=found.code, output="" if passed else tail))
+        if self._stop.asked:
+            raise self._gave_up(State.CANCELLED, self._stop.reason, self._stop.code)
+        if not passed:
+            raise self._gave_up(State.FAILED, f"{what} failed: {command}: {_last_line(tail)}", what)
+
+    def _gave_up(self, state: State, reason: str, code: str | None = None) -> _GaveUp:
+        if state is State.FAILED:
+            self._told.append(events.Error(text=reason))
+        return _GaveUp(_Outcome(state, reason, code, self._commit, self._told))
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:300] if lines else "no output"
