@@ -1,4 +1,4 @@
-"""Where `coord` keeps what belongs to a repository: found from any folder inside it, without running git where possible.
+"""Where `coord` keeps what belongs to a repository: found from any folder inside it, mostly without running git.
 
     ${COORD_HOME:-${XDG_STATE_HOME:-~/.local/state}/coord}/
       <repository name>-<12 hex digits>/       one per repository: all its work trees share it
@@ -86,9 +86,8 @@ def default_store_url(start: Path) -> str:
 
 def home_name(common: Path) -> str:
     """Return the name of a repository's home from its common git folder."""
-    real = os.path.realpath(common)
-    folder = os.path.basename(real)  # noqa: PTH119  (bytes of the path as they are)
-    name = os.path.basename(os.path.dirname(real)) if folder == ".git" else folder.removesuffix(".git")  # noqa: PTH119, PTH120
+    real = Path(os.path.realpath(common))
+    name = real.parent.name if real.name == ".git" else real.name.removesuffix(".git")
     safe = _UNSAFE.sub("-", name).strip("-.")[:_NAME_MAX] or "repository"
     return f"{safe}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
 
@@ -146,7 +145,7 @@ def find_common_dir(start: Path) -> Path:
 
 def _is_git_dir(folder: Path) -> bool:
     """Tell whether a folder is a repository, or what a linked worktree keeps in one."""
-    if not (folder / "HEAD").is_file():
+    if not os.path.lexists(folder / "HEAD"):  # older ones hold a symbolic link to a branch not born yet
         return False
     return (folder / "commondir").is_file() or ((folder / "objects").is_dir() and (folder / "refs").is_dir())
 
@@ -176,12 +175,12 @@ def _ask_git(start: Path) -> Path:
     try:
         done = subprocess.run(argv, capture_output=True, check=False)
     except OSError as error:
-        message = f"the repository at {start.absolute()} cannot be read without git, which does not start ({error}): install git"
+        message = f"the repository at {start.absolute()} cannot be read without git, and git does not start ({error})"
         raise NotARepository(message) from error
     if done.returncode == 0:
         return Path(os.path.realpath(os.fsdecode(done.stdout.rstrip(b"\n"))))
     said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
-    message = f"{start.absolute()} is not inside a git repository that git can read ({said}): repair it, or go into another"
+    message = f"{start.absolute()} is in no git repository that git can read ({said}): repair it, or use another"
     raise NotARepository(message)
 
 
