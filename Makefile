@@ -1,0 +1,55 @@
+# What one does here. Needs Python 3.11 or newer, git and make; the first target that needs it makes .venv.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs format wheel clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+demo: $(READY)  ## several agents at work on a real repository, merged at the end
+	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
+
+test: $(READY)  ## the whole suite, then the wheel on every Python at hand
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python scripts/try_wheel.py
+
+lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/requirements_table.py --check
+	$(BIN)/towncrier build --draft --version next >/dev/null
+
+bench: $(READY)  ## goals and figures of this machine
+	$(BIN)/python -m benchmarks
+
+docs: $(READY)  ## write the generated pages
+	$(BIN)/python scripts/requirements_table.py
+
+format: $(READY)  ## let ruff repair what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: $(READY)  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+	$(BIN)/check-wheel-contents dist
+
+clean:  ## remove what was built here
+	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"coordstore needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,151 @@
+"""What every test and every documented example lives with: a guard against blocking calls, and a clean environment."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import blockbuster
+import pytest
+from blockbuster import blockbuster as blockbuster_module
+from sybil import Sybil
+from sybil.evaluators.doctest import NUMBER
+from sybil.integration.pytest import SybilItem
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.rest import DocTestParser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OURS = ["coordstore", "coordstore_etcd", "coordstore_file", "coordstore_orchestrator", "coordstore_sqlite"]
+ALSO_BLOCKING: list[tuple[Any, str]] = [
+    (fcntl, "flock"),
+    (fcntl, "lockf"),
+    (os, "fdatasync"),
+    (os, "fsync"),
+    (subprocess, "run"),
+    (subprocess.Popen, "communicate"),
+    (subprocess.Popen, "wait"),
+]
+KEPT = ("COORD_TEST_", "COORD_REQUIRE_")
+DECLARED = "declared:"
+
+
+# Blocking calls ------------------------------------------------------------------------------------------------------
+
+blocked: list[str] = []
+
+
+class Blocked(blockbuster.BlockingError):
+    """A blocking call inside a coroutine; noted as it is made, so that no broad handler can hide it."""
+
+    def __init__(self, func: str) -> None:
+        super().__init__(func)
+        blocked.append(func)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def guard_against_blocking() -> Iterator[None]:
+    """Watch for blocking calls that our packages make on a thread whose event loop runs."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(blockbuster_module, "BlockingError", Blocked)
+    # The shipped suite is a test: it may look at files between its steps, the store under it may not.
+    guard = blockbuster.BlockBuster(OURS, excluded_modules=["coordstore.testing"])
+    for module, name in ALSO_BLOCKING:
+        guard.functions[f"{module.__name__}.{name}"] = blockbuster.BlockBusterFunction(
+            module, name, scanned_modules=OURS, excluded_modules=["coordstore.testing"]
+        )
+    for function in guard.functions.values():
+        # A plugin, a driver or a command is imported at its first use: once in a process, and nothing to await.
+        function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
+        # The entry points are read once in a process; whoever opens a store has to know them first.
+        function.can_block_in("coordstore/plugins.py", "plugin_manager")
+    guard.activate()
+    yield
+    guard.deactivate()
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_call(guard_against_blocking: None) -> Iterator[list[str]]:
+    """Fail a test in whose coroutines something blocked, also when the error was swallowed; yield what was noted."""
+    blocked.clear()
+    yield blocked
+    assert not blocked, f"blocking calls inside a coroutine: {', '.join(blocked)}; move them to a thread"
+
+
+# Environment ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a test an empty home and no COORD_* or GIT_* of the person who runs it; return that home."""
+    home = tmp_path_factory.mktemp("home")
+    for name in os.environ:
+        if name.startswith(("COORD_", "GIT_", "XDG_")) and not name.startswith(KEPT):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    return home
+
+
+# Skips ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    """Turn skips into failures under COORD_REQUIRE_ALL, but for those that a backend declared."""
+    return refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Any:
+    """Do the same for a whole module that skips itself."""
+    return refuse_skip((yield))
+
+
+def refuse_skip(report: Any) -> Any:
+    """Return the report, failed if it is a skip that nobody declared and COORD_REQUIRE_ALL is set."""
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("COORD_REQUIRE_ALL"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not reason.removeprefix("Skipped: ").startswith(DECLARED):
+            report.outcome = "failed"
+            report.longrepr = f"COORD_REQUIRE_ALL is set, but this was skipped: {reason}"
+    return report
+
+
+# Documented examples -------------------------------------------------------------------------------------------------
+
+
+def enter_scratch_folder(namespace: dict[str, Any]) -> None:
+    """Let the examples of one document find themselves in an empty folder."""
+    namespace["_scratch"] = tempfile.TemporaryDirectory(), Path.cwd()
+    os.chdir(namespace["_scratch"][0].name)
+
+
+def leave_scratch_folder(namespace: dict[str, Any]) -> None:
+    """Go back, and remove the folder."""
+    scratch, before = namespace["_scratch"]
+    os.chdir(before)
+    scratch.cleanup()
+
+
+pytest_collect_file = Sybil(
+    parsers=[DocTestParser(optionflags=NUMBER), PythonCodeBlockParser(), SkipParser()],
+    patterns=["*.md", "*.py"],
+    setup=enter_scratch_folder,
+    teardown=leave_scratch_folder,
+).pytest()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the examples of a document back into its order: they are one story, and random order is for tests."""
+    examples = [item for item in items if isinstance(item, SybilItem)]
+    examples.sort(key=lambda item: (str(item.path), item.example.line))
+    items[:] = [*(item for item in items if not isinstance(item, SybilItem)), *examples]
