@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from coordstore.model import Append, Check, Delete, Put
@@ -45,7 +45,7 @@ class Claim:
         return Check(self._keys.agent(self.agent, "claim"), create_revision=self.token)
 
     async def report(self, *told: events.Event, **values: object) -> None:
-        """Write some of the attempt's bare values (`pid`, `step`, `branch`, `worktree` …) and events, in one transaction.
+        """Write some of the attempt's bare values (`pid`, `step`, `branch` …) and events, in one transaction.
 
         Raises:
             Fenced: The claim is no longer ours: stop.
@@ -62,7 +62,7 @@ class Claim:
             Fenced: The claim is no longer ours; the attempt was given to somebody else.
         """
         check_transition(self.agent, State.RUNNING, new)
-        ended = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        ended = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         writes: list[Put | Delete] = [
             Put(self._keys.agent(self.agent, "status"), str(new).encode()),
             Put(self._keys.agent(self.agent, "result"), json.dumps(result, ensure_ascii=False).encode()),

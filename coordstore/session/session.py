@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from coordstore.errors import Conflict, CoordError, InvalidArgument
@@ -40,7 +40,7 @@ class SessionExists(CoordError, ValueError):
 
 def now_text() -> str:
     """Return the wall time in RFC 3339, UTC, for people."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def as_value(data: Mapping[str, Any]) -> bytes:
@@ -123,7 +123,7 @@ class Session:
         return SessionView.of(self.name, cut.entries, cut.revision)
 
     async def views(self) -> AsyncGenerator[SessionView]:
-        """Yield the session, always the same object brought up to date, now and after every change; close with `aclosing`."""
+        """Yield the session now and after every change, always the same object; close it with `aclosing`."""
         view = SessionView(self.name)
         async with aclosing(self.store.watch(self.name)) as batches:
             async for batch in batches:

@@ -25,6 +25,8 @@ LEASE_TTL: Final = 10
 class LedByOther(CoordError, RuntimeError):
     """Another orchestrator, alive as far as can be known, leads the session."""
 
+    exit_code = 5
+
 
 class Leadership:
     """That this orchestrator leads, and the condition that proves it in a transaction.

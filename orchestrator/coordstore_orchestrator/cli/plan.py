@@ -1,0 +1,43 @@
+"""`coord plan`: looks at plans without running anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from coordstore_orchestrator.agents import known_profiles
+from coordstore_orchestrator.plan import check_plan, example, load_plan, plan_schema, waves
+
+__all__ = ["plan"]
+
+
+@click.group()
+def plan() -> None:
+    """Look at plans: what a run would do, an example to start from, the format's JSON schema."""
+
+
+@plan.command()
+@click.argument("path", metavar="PLAN", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+def check(path: Path) -> None:
+    """Check PLAN as `coord run` does before it starts anything; exit status 2 when it would be refused."""
+    found = load_plan(path)
+    check_plan(found, known_profiles())
+    groups = waves(found)
+    print(f"{len(found.tasks)} tasks in {len(groups)} waves; at most {max(map(len, groups), default=0)} at a time")
+    for number, group in enumerate(groups, 1):
+        print(f"  {number}. {', '.join(group)}")
+    print(f"coord run {path}")
+
+
+@plan.command("example")
+def show_example() -> None:
+    """Print a plan with every key explained; it runs as it is."""
+    print(example(), end="")
+
+
+@plan.command()
+def schema() -> None:
+    """Print the JSON schema of the plan format."""
+    print(json.dumps(plan_schema(), indent=2))

@@ -1,0 +1,154 @@
+"""`coord run`: carries out a plan with parallel agents on this repository and lands one merged result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from coordstore.cli.context import Settings, pass_settings
+from coordstore.errors import InvalidArgument
+from coordstore.home import home_dir
+from coordstore.plugins import open_store
+from coordstore.session.session import now_text
+from coordstore_orchestrator.agents import known_profiles
+from coordstore_orchestrator.cli.display import RunDisplay
+from coordstore_orchestrator.git.user import UserRepository
+from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
+from coordstore_orchestrator.run import Run, RunOptions
+
+if TYPE_CHECKING:
+    from coordstore.model import StoreInfo
+    from coordstore_orchestrator.plan import Plan
+
+__all__ = ["run"]
+
+SLOTS: Final = 8
+SLUG_MAX: Final = 40
+
+
+@click.command("run")
+@click.argument("plan", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--repo", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="The repository [.].")
+@click.option("--session", metavar="NAME", help="Create or resume this session [words of the goal and 4 hex digits].")
+@click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Agents at a time [8, or COORD_WORKER_LIMIT].")
+@click.option("--agent", metavar="PROFILE", help="The agent of tasks that name none.")
+@click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
+@click.option("--json", "as_json", is_flag=True, help="Print the session at the end as `coord inspect --json` does.")
+@click.option("--quiet", is_flag=True, help="Print the summary only.")
+@pass_settings
+def run(settings: Settings, /, **options: Any) -> int:  # noqa: ANN401  (what click hands in)
+    """Run PLAN (YAML, JSON or TOML; - is standard input) and merge the agents' work into coord/SESSION.
+
+    Your checkout, index, HEAD and configuration are not touched. The last line printed is the next command to type.
+
+    Exit status: 0 all landed, 1 nothing landed, 2 usage or plan refused, 3 some landed, 4 store unavailable,
+    5 another orchestrator leads this session, 130 interrupted.
+    """
+    return asyncio.run(_run(settings, **options))
+
+
+async def _run(settings: Settings, *, plan: Path, repo: Path, session: str | None, no_merge: bool, **how: Any) -> int:  # noqa: ANN401  (see `run`)
+    """Do it; return the exit status."""
+    found = _load(plan, how["agent"])
+    user = await UserRepository.discover(repo)
+    meta = {**_meta(found), "base": await user.resolve(found.base), "repo": str(user.path)}
+    name = session or _session_name(found.goal)
+    display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
+    if dirty := await user.dirty_count():
+        display.say(
+            f"{dirty} uncommitted changes of yours are not part of the base, {meta['base'][:10]}: no agent sees them"
+        )
+    options = RunOptions(
+        home=home_dir(repo),
+        slots=how["slots"] or _worker_limit(),
+        agent=how["agent"],
+        profiles=known_profiles(),
+        environ=os.environ,
+        merge=not no_merge,
+        seen=display.seen,
+    )
+    async with open_store(settings.store_url(repo)) as store:
+        job = Run(store, user, name, meta, _tasks(found), options)
+        _handle_signals(job, display)
+        view = await job.run()
+        info = await store.info()
+    if how["as_json"]:
+        print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
+    return display.finish(view, plan, interrupted=job.interrupted, merged=not no_merge)
+
+
+def _load(path: Path, agent: str | None) -> Plan:
+    """Read and check a plan."""
+    found = load_plan(path)
+    if agent is not None and found.agent is None:
+        found = found.model_copy(update={"agent": agent})
+    check_plan(found, known_profiles())
+    return found
+
+
+def _meta(plan: Plan) -> dict[str, Any]:
+    """Return the session's record, without what the repository decides."""
+    data = plan.model_dump(mode="json", by_alias=True, exclude_none=True)
+    kept = {name: data[name] for name in ("goal", "agent", "setup", "validate") if name in data}
+    return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
+
+
+def _tasks(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return the tasks' specifications by id."""
+    return {task.id: task.model_dump(mode="json", by_alias=True, exclude_none=True) for task in plan.tasks}
+
+
+def _session_name(goal: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", goal.lower()).strip("-")[:SLUG_MAX].strip("-") or "session"
+    return f"{slug}-{secrets.token_hex(2)}"
+
+
+def _worker_limit() -> int:
+    """Return how many agents run at a time when the command line does not say.
+
+    Raises:
+        InvalidArgument: COORD_WORKER_LIMIT is no positive number.
+    """
+    text = os.environ.get("COORD_WORKER_LIMIT", str(SLOTS))
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    message = f"COORD_WORKER_LIMIT={text!r}: set it to a number of agents from 1, or unset it"
+    raise InvalidArgument(message)
+
+
+def _handle_signals(job: Run, display: RunDisplay) -> None:
+    """Drain at the first Ctrl-C, cancel at the second; TERM and HUP cancel at once."""
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        first = not job.interrupted
+        job.interrupt()
+        if first:
+            display.say("draining: running agents finish, none starts; Ctrl-C again cancels them")
+
+    def terminate() -> None:
+        job.interrupt()
+        job.interrupt()
+
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, terminate)
+
+
+def _store(info: StoreInfo) -> dict[str, Any]:
+    return {
+        "id": info.store_id,
+        "url": info.url,
+        "scheme": info.scheme,
+        "revision": info.revision,
+        "durability": info.durability,
+    }

@@ -1,0 +1,76 @@
+"""Runs a plan's validation commands on a merged commit, in a scratch worktree that is gone afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coordstore_orchestrator.agents import environment, resolve_agent
+from coordstore_orchestrator.worker.process import Capture
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from coordstore_orchestrator.merge.integrate import Integration
+    from coordstore_orchestrator.worker.process import Guardian
+
+__all__ = ["Validator"]
+
+TAIL: Final = 2000
+"""Characters of a failed command's output that are kept in the record; all of it is in the log."""
+
+
+class Validator:
+    """Runs validation commands.
+
+    Args:
+        integration: Where merged commits are.
+        folder: The session's folder: the scratch worktree and the logs lie below it.
+        guardian: Starts processes and leaves none behind.
+        commands: What to run, each with ``sh -c``.
+        environ: The environment that the commands' variables are taken from.
+    """
+
+    def __init__(
+        self,
+        integration: Integration,
+        folder: Path,
+        guardian: Guardian,
+        commands: Sequence[str],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._integration = integration
+        self._folder = folder
+        self._guardian = guardian
+        self._commands = commands
+        self._environ = environ
+
+    async def run(self, commit: str) -> str | None:
+        """Run all commands on a commit; return what failed in words, or None.
+
+        Cancelled: the running command is killed and the scratch worktree removed.
+        """
+        if not self._commands:
+            return None
+        async with self._integration.scratch(commit, self._folder / "validate") as tree:
+            for command in self._commands:
+                failed = await self._one(command, tree)
+                if failed:
+                    return failed
+        return None
+
+    async def _one(self, command: str, tree: Path) -> str | None:
+        env = environment(resolve_agent({"command": ["sh"]}, {}), self._environ, {})
+        capture = Capture(self._folder / "logs" / "validate")
+        process = await self._guardian.spawn(
+            ["sh", "-c", command], cwd=tree, env=env, stdin=None, capture=capture, label="validate"
+        )
+        try:
+            found = await process.wait()
+        except BaseException:
+            await process.kill()
+            raise
+        if found.code == 0:
+            return None
+        said = capture.tail(TAIL).strip().splitlines()
+        return f"{command} ({said[-1] if said else 'no output'})"

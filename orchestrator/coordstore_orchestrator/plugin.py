@@ -1,0 +1,21 @@
+"""Registers the orchestrator's commands; imports none of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coordstore.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from coordstore.hookspecs import RegisterCommand
+
+__all__ = ["register_commands"]
+
+
+@hookimpl
+def register_commands(register: RegisterCommand) -> None:
+    """Register `coord run`, `coord plan` and `coord cancel`."""
+    here = "coordstore_orchestrator.cli"
+    register("run", f"{here}.run:run", summary="Run a plan with parallel agents and merge their work.")
+    register("plan", f"{here}.plan:plan", summary="Check a plan, show an example or the plan format's schema.")
+    register("cancel", f"{here}.cancel:cancel", summary="Cancel a session, or some of its tasks.")

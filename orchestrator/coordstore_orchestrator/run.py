@@ -1,0 +1,234 @@
+"""One run of a plan on this host: leads the session, serves it with local workers, and lands the result.
+
+Puts the parts together and knows no backend: orchestrator and workers meet in the store only, so the same parts
+serve when they sit on different hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coordstore.errors import Conflict, LeaseLost
+from coordstore.home import session_dir
+from coordstore.model import Put
+from coordstore.session import SessionView, State
+from coordstore.session.session import Session, as_value, now_text
+from coordstore_orchestrator.git.session import SessionRepository
+from coordstore_orchestrator.merge.integrate import Integration
+from coordstore_orchestrator.merge.land import land, release_epoch, take_epoch
+from coordstore_orchestrator.merge.merger import Merger
+from coordstore_orchestrator.merge.validate import Validator
+from coordstore_orchestrator.monitor.decide import settled
+from coordstore_orchestrator.monitor.leadership import lead
+from coordstore_orchestrator.monitor.orchestrator import Orchestrator
+from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
+from coordstore_orchestrator.worker.process import Guardian
+from coordstore_orchestrator.worker.process.identity import end_leftovers, is_dead, own_holder
+from coordstore_orchestrator.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from coordstore.store import CoordStore
+    from coordstore_orchestrator.agents import Profile
+    from coordstore_orchestrator.git.user import UserRepository
+    from coordstore_orchestrator.monitor.leadership import Leadership
+
+__all__ = ["Run", "RunOptions"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run needs to know beyond the plan.
+
+    Args:
+        home: The repository's state folder.
+        slots: How many agents at a time.
+        agent: The profile of tasks that name none, or None.
+        profiles: Agent profiles by name.
+        environ: The environment that agents' variables are taken from.
+        merge: Whether the result goes into the user's repository.
+        seen: Called with each view of the session, for display.
+    """
+
+    home: Path
+    slots: int
+    agent: Any
+    profiles: Mapping[str, Profile]
+    environ: Mapping[str, str]
+    merge: bool = True
+    seen: Callable[[SessionView], None] = field(default=lambda _view: None)
+
+
+class Run:
+    """Drives one session on this host.
+
+    Args:
+        store: Where the session lives.
+        user: The user's repository.
+        name: The session's name.
+        meta: The session's record (goal, digest, base, setup, validate …), used when it is new.
+        tasks: The tasks' specifications, used when it is new.
+        options: See `RunOptions`.
+    """
+
+    def __init__(
+        self,
+        store: CoordStore,
+        user: UserRepository,
+        name: str,
+        meta: Mapping[str, Any],
+        tasks: Mapping[str, Mapping[str, Any]],
+        options: RunOptions,
+    ) -> None:
+        self._session = Session(store, name)
+        self._user = user
+        self._meta = dict(meta)
+        self._tasks = tasks
+        self._options = options
+        self._folder = session_dir(options.home, name)
+        self._holder = own_holder()
+        self._orchestrator: Orchestrator | None = None
+        self._worker: Worker | None = None
+        self._interrupts = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody asked it to end early."""
+        return self._interrupts > 0
+
+    def interrupt(self) -> None:
+        """Drain: what runs goes on, nothing new starts. The second time: stop what runs."""
+        self._interrupts += 1
+        if self._worker is None or self._orchestrator is None:
+            return
+        if self._interrupts == 1:
+            self._worker.drain()
+        else:
+            self._worker.interrupt()
+        self._orchestrator.drain()
+
+    async def run(self) -> SessionView:
+        """Create or resume the session, work until it is settled or drained, land the result; return the last view.
+
+        Cancelled: agents are stopped, their work is on their branches, and the session can be resumed.
+
+        Raises:
+            SessionExists: The name belongs to another plan.
+            LedByOther: Another orchestrator leads the session.
+            Fenced: Another orchestrator took over meanwhile.
+            LandRefused: The result ref was moved by somebody else.
+        """
+        created = asyncio.ensure_future(self._session.create(self._meta, self._tasks))
+        async with AsyncExitStack() as stack:
+            guardian = await stack.enter_async_context(Guardian())
+            await created
+            leadership = await stack.enter_async_context(lead(self._session, self._holder, is_dead))
+            view = await self._take_over()
+            base = str(view.meta["base"])
+            repository = SessionRepository(self._folder / "repo.git")
+            await repository.create(self._user, base)
+            await repository.prune(())
+            integration = Integration(self._folder / "integration.git")
+            await integration.create(self._user, repository)
+            epoch = await take_epoch(self._user, self._session.name)
+            view = await self._drive(view, leadership, guardian, repository, integration, base)
+            return await self._settle(view, leadership, integration, epoch)
+
+    async def _take_over(self) -> SessionView:
+        """Free what dead processes of this host held; return the session as it stands."""
+        view = await self._session.view()
+        for task in view.tasks.values():
+            attempt = task.latest
+            if attempt is None or attempt.state is not State.RUNNING or attempt.lost:
+                continue
+            holder = attempt.json("claim")
+            if is_dead(holder):
+                await end_leftovers(str(holder.get("run", "")))
+                try:
+                    await self._session.drop_claim(attempt)
+                except Conflict:
+                    log.info("claim of %s changed meanwhile", attempt.agent)
+        return await self._session.view()
+
+    async def _drive(
+        self,
+        view: SessionView,
+        leadership: Leadership,
+        guardian: Guardian,
+        repository: SessionRepository,
+        integration: Integration,
+        base: str,
+    ) -> SessionView:
+        """Run orchestrator and workers until the session is settled or drained."""
+        options = self._options
+        site = Site(
+            session=self._session.name,
+            repository=repository,
+            guardian=guardian,
+            worktrees=self._folder / "worktrees",
+            logs=self._folder / "logs",
+            profiles=options.profiles,
+            agent=options.agent or view.meta.get("agent"),
+            setup=view.meta.get("setup") or (),
+            environ=options.environ,
+            run=str(self._holder["run"]),
+        )
+        validator = Validator(integration, self._folder, guardian, view.meta.get("validate") or (), options.environ)
+        merger = Merger(self._session, leadership, integration, base, validator.run)
+        self._worker = Worker(self._session, AttemptRunner(site), options.slots, self._holder)
+        self._orchestrator = Orchestrator(self._session, leadership, base, merger, options.seen)
+        serving = asyncio.ensure_future(self._worker.run())
+        driving = asyncio.ensure_future(self._orchestrator.run())
+        alarm = asyncio.ensure_future(leadership.lease.wait_lost())
+        try:
+            await asyncio.wait({serving, driving, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            if driving.done():
+                return driving.result()
+            if serving.done():
+                serving.result()
+            message = f"lost the leadership of session {self._session.name}: the store was out of reach for too long"
+            raise LeaseLost(message, lease=leadership.lease.id)
+        finally:
+            for task in (serving, driving, alarm):
+                task.cancel()
+            await asyncio.gather(serving, driving, alarm, return_exceptions=True)
+
+    async def _settle(
+        self, view: SessionView, leadership: Leadership, integration: Integration, epoch: str
+    ) -> SessionView:
+        """Land what was integrated and record how the session ended; nothing when it was cut short."""
+        if all(settled(view, task) for task in view.tasks.values()):
+            await self._finish(view, leadership, integration, epoch)
+        await release_epoch(self._user, self._session.name, epoch)
+        return await self._session.view()
+
+    async def _finish(self, view: SessionView, leadership: Leadership, integration: Integration, epoch: str) -> None:
+        merged = [task for task in view.tasks if view.merged(task).get("merged")]
+        base = str(view.meta["base"])
+        result = {**view.result, "final": _final(view, merged)}
+        if self._options.merge:
+            if view.tip is not None and view.tip != base and result.get("commit") != view.tip:
+                result["ref"] = await land(self._user, integration.path, self._session.name, view.tip, epoch)
+                result["commit"] = view.tip
+            result |= {"landed": merged, "ended": result.get("ended") or now_text()}
+        if result != view.result:
+            await self._session.store.transact(
+                [Put(self._session.keys.result, as_value(result))], fence=leadership.fence
+            )
+
+
+def _final(view: SessionView, merged: list[str]) -> str:
+    if len(merged) == len(view.tasks):
+        return "completed"
+    states = {task.state for task in view.tasks.values()}
+    if not merged and states == {State.CANCELLED}:
+        return "cancelled"
+    return "partial" if merged else "failed"
