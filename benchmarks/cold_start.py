@@ -1,0 +1,31 @@
+"""Cold start of `coord inspect` on a local store."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from benchmarks.repository import coord, environment, make_repository, plan_of
+from benchmarks.table import Row, median, timed
+
+__all__ = ["measure"]
+
+ROUNDS: Final = 15
+LIMIT: Final = 0.2
+
+
+def measure() -> list[Row]:
+    """Time whole processes, after one that warms the page cache."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        repository = make_repository(folder, 10)
+        env = environment(folder)
+        timed(
+            [coord(), "run", str(plan_of(folder, 5, "echo {n} > out{n}.txt")), "--session", "s", "--quiet"],
+            repository,
+            env,
+        )
+        times = [timed([coord(), "inspect"], repository, env) for _ in range(ROUNDS + 1)][1:]
+    took = median(times)
+    return [Row("cold start of coord inspect", f"≤ {LIMIT:g} s", f"{took:.3f} s (median of {ROUNDS})", took <= LIMIT)]
