@@ -1,0 +1,74 @@
+"""What every command of `coord` shares: which store is meant, and opening it without ever creating it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from coordstore.home import default_store_url, home_dir
+from coordstore.plugins import open_store
+from coordstore.url import StoreURL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from coordstore.store import CoordStore
+
+__all__ = ["Settings", "open_existing", "pass_settings"]
+
+FILES: Final = ("sqlite", "file")
+"""Schemes whose store is a path on this machine, which opening would create."""
+
+
+class Settings:
+    """What stands before the command's name; commands get it by `pass_settings`.
+
+    Args:
+        store: The URL given by ``--store`` or COORD_STORE, or None.
+    """
+
+    def __init__(self, store: str | None = None) -> None:
+        self.store = store
+
+    def __repr__(self) -> str:
+        """Show the URL that was given."""
+        return f"<Settings store={self.store!r}>"
+
+    def store_url(self, start: Path | None = None) -> str:
+        """Return the URL of the store that is meant.
+
+        Args:
+            start: A folder in the repository whose default store is taken when none was named; None: the current one.
+
+        Raises:
+            NotARepository: None was named, and there is no repository.
+        """
+        return self.store or default_store_url(start or Path.cwd())
+
+    def home(self, start: Path | None = None) -> Path:
+        """Return the home of the repository that `start` or the current folder lies in.
+
+        Raises:
+            NotARepository: There is none.
+        """
+        return home_dir(start or Path.cwd())
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)
+"""Hand a command its `Settings` as the first argument."""
+
+
+@asynccontextmanager
+async def open_existing(url: str) -> AsyncIterator[CoordStore | None]:
+    """Open a store for reading, or yield None where there is none yet: looking must not create one."""
+    parsed = StoreURL.parse(url)
+    if parsed.scheme in FILES and not await asyncio.to_thread(os.path.lexists, parsed.path):
+        yield None
+        return
+    async with open_store(url) as store:
+        yield store

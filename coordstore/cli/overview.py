@@ -1,0 +1,209 @@
+"""A session on one screen: who leads it, its tasks as a table, what is stuck, what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coordstore.cli.advice import concerns, next_commands, standing, waits_for
+from coordstore.cli.text import Cell, Column, clean, table, wrap
+from coordstore.cli.times import age, parse_time, span
+from coordstore.session.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from coordstore.cli.text import Style
+    from coordstore.session.view import Attempt, SessionView, Task
+
+__all__ = ["brief", "overview", "state_cell"]
+
+SYMBOLS: Final = {
+    "pending": ("○", "."),
+    "running": ("●", "*"),
+    "completed": ("✓", "+"),
+    "partial": ("◐", "%"),
+    "failed": ("✗", "x"),
+    "cancelled": ("⊘", "-"),
+    "stopped": ("■", "#"),
+    "lost": ("!", "!"),
+}
+COLOURS: Final = {
+    "running": "blue",
+    "completed": "green",
+    "landed": "green",
+    "failed": "red",
+    "refused": "red",
+    "lost": "yellow",
+    "partial": "yellow",
+    "stopped": "yellow",
+    "cancelled": "yellow",
+    "pending": "dim",
+    "waiting": "dim",
+}
+COLUMNS: Final = (
+    Column("TASK", least=6),
+    Column("NAME", least=8, spare=2),
+    Column("STATE"),
+    Column("TRY", right=True),
+    Column("STEP", right=True),
+    Column("TIME", right=True),
+    Column("WORK"),
+    Column("WHERE", least=10, spare=3),
+    Column("BRANCH", least=8, spare=4),
+)
+ORDER: Final = ("completed", "running", "pending", "lost", "failed", "cancelled")
+REASON_LINES: Final = 3
+URGENT: Final = (State.RUNNING, State.FAILED, State.PENDING)
+"""What is shown first where not all tasks fit."""
+
+
+def overview(view: SessionView, now: datetime, style: Style, *, named: bool = True, rows: int = 0) -> list[str]:
+    """Return the lines that show a session; they fit the style's width.
+
+    Args:
+        view: The session.
+        now: The time, for ages.
+        style: The output's looks.
+        named: Whether the commands at the end must name the session.
+        rows: How many lines there may be; 0: as many as it takes.
+    """
+    head, foot = _head(view, now, style), _foot(view, style, named=named)
+    room = max(3, rows - len(head) - len(foot)) if rows else 0
+    return [*head, *_tasks(view, now, style, room), *foot]
+
+
+def brief(view: SessionView, style: Style) -> str:
+    """Return a session in one line."""
+    return f"{style.paint(view.session, 'bold')}  {_painted(view.state, style)}  {tally(view)}  {_goal(view)}"
+
+
+def tally(view: SessionView) -> str:
+    """Return how many tasks are where, in words."""
+    states = [_word(task) for task in view.tasks.values()]
+    parts = [f"{states.count(word)} {word}" for word in ORDER if word in states]
+    if landed := sum(view.landed(task) for task in view.tasks):
+        parts.append(f"{landed} landed")
+    return f"{len(states)} tasks: {', '.join(parts)}" if states else "no tasks"
+
+
+def state_cell(word: str, style: Style) -> Cell:
+    """Return a state with its symbol."""
+    symbol = SYMBOLS.get(word, ("?", "?"))[0 if style.unicode else 1]
+    return Cell(f"{symbol} {word}", COLOURS.get(word, ""))
+
+
+def _painted(word: str, style: Style) -> str:
+    cell = state_cell(word, style)
+    return style.paint(cell.text, cell.colour)
+
+
+def _goal(view: SessionView) -> str:
+    return clean(str(view.meta.get("goal") or ""))
+
+
+def _head(view: SessionView, now: datetime, style: Style) -> list[str]:
+    first = f"{style.paint(view.session, 'bold')}  {_painted(view.state, style)}  {tally(view)}"
+    said = [("goal", _goal(view)), ("led by", _leader(view, now)), ("result", clean(str(view.result.get("ref") or "")))]
+    lines = [first]
+    for name, text in said:
+        for at, line in enumerate(wrap(text, style.width - 10, 2, style.mark)):
+            lines.append(f"  {style.paint('' if at else name, 'dim')}{' ' * (8 if at else 8 - len(name))}{line}")
+    return [*lines, ""]
+
+
+def _leader(view: SessionView, now: datetime) -> str:
+    leader = view.leader
+    if not leader:
+        return ""
+    begin = parse_time(str(leader.get("since") or leader.get("started") or ""))
+    since = f", for {span((now - begin).total_seconds())}" if begin else ""
+    lease = view.entries[view.keys.leader].lease
+    on_lease = f", on lease {lease:x}" if lease else ""
+    return clean(f"process {leader.get('pid', '?')} on {leader.get('host', '?')}{since}{on_lease}")
+
+
+def _tasks(view: SessionView, now: datetime, style: Style, room: int) -> list[str]:
+    """Return the table with the reasons below their rows; at most `room` lines when that is not 0."""
+    tasks = view.ordered()
+    if not tasks:
+        return ["  no tasks yet"]
+    shown = tasks
+    reasons = {task.id: _reason(view, task, style, 1 if room else REASON_LINES) for task in tasks}
+    if room and 1 + len(tasks) + sum(map(len, reasons.values())) > room:
+        shown = _chosen(tasks, reasons, room - 2)
+    if not shown:
+        return [_hidden(tasks, style)]
+    head, *rows = table(COLUMNS, [_row(view, task, now, style) for task in shown], style, "  ")
+    lines = [head]
+    for task, row in zip(shown, rows, strict=True):
+        lines += [row, *reasons[task.id]]
+    return lines if shown == tasks else [*lines, _hidden([task for task in tasks if task not in shown], style)]
+
+
+def _chosen(tasks: Sequence[Task], reasons: dict[str, list[str]], room: int) -> list[Task]:
+    """Return the tasks that fit, the urgent ones before the others, in the order of the plan."""
+    taken: set[str] = set()
+    rank = {state: at for at, state in enumerate(URGENT)}
+    for task in sorted(tasks, key=lambda task: rank.get(task.state, len(rank))):
+        room -= 1 + len(reasons[task.id])
+        if room < 0:
+            break
+        taken.add(task.id)
+    return [task for task in tasks if task.id in taken]
+
+
+def _hidden(tasks: Sequence[Task], style: Style) -> str:
+    words = [_word(task) for task in tasks]
+    kinds = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    return style.paint(f"  {style.mark} and {len(tasks)} more: {kinds}", "dim")
+
+
+def _word(task: Task) -> str:
+    return "lost" if task.latest and task.latest.lost else str(task.state)
+
+
+def _row(view: SessionView, task: Task, now: datetime, style: Style) -> list[Cell]:
+    latest = task.latest
+    work = standing(view, task)
+    return [
+        Cell(task.id, "bold"),
+        Cell(clean(task.name) if task.name != task.id else ""),
+        state_cell(_word(task), style),
+        Cell(str(latest.number) if latest else ""),
+        Cell(clean(latest.text("step") or "") if latest else ""),
+        Cell(age(latest.text("started"), latest.text("ended"), now) if latest else ""),
+        Cell(work, COLOURS.get(work, "")),
+        Cell(_where(view, task, latest)),
+        Cell(clean((latest.text("branch") or "").removeprefix("refs/heads/")) if latest else ""),
+    ]
+
+
+def _where(view: SessionView, task: Task, latest: Attempt | None) -> str:
+    """Return the process and its host; of a task that has none yet, what it waits for."""
+    if needs := waits_for(view, task):
+        return clean(f"after {', '.join(needs)}")
+    if latest is None or latest.text("host") is None:
+        return "queued" if task.state is State.PENDING and latest else ""
+    host = (latest.text("host") or "").partition(".")[0]
+    pid = latest.text("pid")
+    return clean(f"{pid}@{host}" if pid else host)
+
+
+def _reason(view: SessionView, task: Task, style: Style, most: int) -> list[str]:
+    """Return why a task failed, was refused or cancelled, indented below its row."""
+    text = view.reason(task)
+    if not text or (task.latest and task.latest.lost):
+        return []
+    return [f"      {style.paint(line, 'dim')}" for line in wrap(clean(text), style.width - 6, most, style.mark)]
+
+
+def _foot(view: SessionView, style: Style, *, named: bool) -> list[str]:
+    stuck = [f"{found.task + ': ' if found.task else ''}{clean(found.text)}" for found in concerns(view)]
+    if len(stuck) > REASON_LINES:
+        stuck[REASON_LINES - 1 :] = [f"and {len(stuck) - REASON_LINES + 1} more"]
+    lines = [""]
+    for text in stuck:
+        lines += [f"  {style.paint('stuck', 'yellow')}  {line}" for line in wrap(text, style.width - 9, 2, style.mark)]
+    lines += [f"  {style.paint('next', 'dim')}   {clean(text)}" for text in next_commands(view, named=named)]
+    return lines if len(lines) > 1 else []

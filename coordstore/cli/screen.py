@@ -1,0 +1,106 @@
+"""The whole terminal for a live view: taken, drawn on, and given back as it was, whatever ends the view."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import termios
+import tty
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from coordstore.cli.text import terminal_size
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Screen"]
+
+ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"
+LEAVE: Final = "\x1b[?25h\x1b[?1049l"
+
+
+class Screen:
+    """The terminal of this process, for the time of a ``with`` inside a running event loop.
+
+    Args:
+        changed: Set when the screen must be drawn anew: resized, or a key was pressed.
+    """
+
+    def __init__(self, changed: asyncio.Event) -> None:
+        self.width, self.height = terminal_size(sys.stdout)
+        self.quitting = asyncio.Event()
+        self._changed = changed
+        self._before: list[Any] | None = None
+
+    def __repr__(self) -> str:
+        """Show the size."""
+        return f"<Screen {self.width}x{self.height}>"
+
+    @property
+    def quit(self) -> bool:
+        """Whether the user, or a signal, asked to end the view."""
+        return self.quitting.is_set()
+
+    def __enter__(self) -> Self:
+        """Take the terminal."""
+        loop = asyncio.get_running_loop()
+        if sys.stdin.isatty():
+            self._before = termios.tcgetattr(sys.stdin)
+            loop.add_reader(sys.stdin, self._key)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGWINCH, self._resized)
+        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        self._take()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Give it back."""
+        loop = asyncio.get_running_loop()
+        if self._before is not None:
+            loop.remove_reader(sys.stdin)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGTSTP):
+            loop.remove_signal_handler(number)
+        self._give_back()
+
+    def draw(self, lines: list[str]) -> None:
+        """Show lines, which must be clean and fit the width, from the top; what was below goes."""
+        body = "\x1b[K\r\n".join(lines[: self.height])
+        _write(f"\x1b[H{body}\x1b[K\x1b[J")
+
+    def _take(self) -> None:
+        if self._before is not None:
+            tty.setcbreak(sys.stdin, termios.TCSANOW)
+        _write(ENTER)
+
+    def _give_back(self) -> None:
+        _write(LEAVE)
+        if self._before is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
+
+    def _key(self) -> None:
+        typed = os.read(sys.stdin.fileno(), 64)
+        if not typed or b"q" in typed.lower():
+            self._stop()
+
+    def _stop(self) -> None:
+        self.quitting.set()
+        self._changed.set()
+
+    def _resized(self) -> None:
+        self.width, self.height = terminal_size(sys.stdout)
+        self._changed.set()
+
+    def _suspend(self) -> None:
+        """Leave the terminal to the shell while this process is stopped."""
+        self._give_back()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._take()
+        self._resized()
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

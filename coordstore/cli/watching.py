@@ -1,0 +1,139 @@
+"""`coord inspect --watch`: redrawn on a terminal when the store reports a change, plain lines where it is piped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from coordstore.cli.advice import standing
+from coordstore.cli.overview import overview
+from coordstore.cli.reading import store_json
+from coordstore.cli.screen import Screen
+from coordstore.cli.text import clean
+from coordstore.session.view import SessionView
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from coordstore.cli.text import Style
+    from coordstore.session.view import Task
+    from coordstore.store import CoordStore
+
+__all__ = ["watch_session"]
+
+TICK: Final = 1.0
+"""Seconds after which the ages on the screen are brought up to date; the store is not asked for that."""
+FRAME: Final = 0.05
+"""Seconds that one picture stands at least, however fast the changes come."""
+
+
+async def watch_session(store: CoordStore, session: str, style: Style, *, as_json: bool = False) -> None:
+    """Show a session until it ends, the user quits, or the session is deleted.
+
+    Args:
+        store: Where it lives.
+        session: Its name.
+        style: The output's looks.
+        as_json: Print one JSON document a line instead, now and after every change.
+
+    Cancelling it gives the terminal back as it was.
+    """
+    if as_json:
+        await _documents(store, session)
+    elif sys.stdout.isatty():
+        await _live(store, session, style)
+    else:
+        await _lines(store, session, style)
+
+
+async def _views(store: CoordStore, session: str) -> AsyncGenerator[SessionView]:
+    """Yield the session (always the same object) now and after every change, the last time when it has ended."""
+    view = SessionView(session)
+    async with aclosing(store.watch(session)) as batches:
+        async for batch in batches:
+            view.apply(batch)
+            if batch.complete:
+                yield view
+                if _over(view):
+                    return
+
+
+def _over(view: SessionView) -> bool:
+    return bool(view.result.get("final")) or not view.meta
+
+
+async def _documents(store: CoordStore, session: str) -> None:
+    about = await store_json(store)
+    async with aclosing(_views(store, session)) as views:
+        async for view in views:
+            shown = {**(about or {}), "revision": view.revision}
+            print(json.dumps({"schema": 1, "store": shown, "sessions": [view.as_json()]}), flush=True)
+
+
+async def _lines(store: CoordStore, session: str, style: Style) -> None:
+    """Print what a piped watch shows: each task's changes as lines, and the whole session at the end."""
+    known: dict[str, str] = {}
+    last = SessionView(session)
+    async with aclosing(_views(store, session)) as views:
+        async for view in views:
+            for task in view.ordered():
+                told = _telling(view, task)
+                if known.get(task.id, "pending") != told:
+                    print(f"{datetime.now().astimezone():%H:%M:%S}  {task.id}  {told}", flush=True)
+                known[task.id] = told
+            last = view
+    print("\n".join(["", *overview(last, datetime.now(UTC), style)]), flush=True)
+
+
+def _telling(view: SessionView, task: Task) -> str:
+    latest = task.latest
+    state = "lost" if latest and latest.lost else str(task.state)
+    attempt = f" (attempt {latest.number})" if latest and latest.number > 1 else ""
+    reason = view.reason(task)
+    said = f"{state}{attempt}, {standing(view, task)}".removesuffix(", ")
+    return clean(f"{said}: {reason}" if reason else said)
+
+
+async def _live(store: CoordStore, session: str, style: Style) -> None:
+    """Draw the session on the whole screen until it ends or somebody quits; leave its last state below the prompt."""
+    latest: list[SessionView] = []
+    changed = asyncio.Event()
+    with Screen(changed) as screen:
+        pump = asyncio.create_task(_pump(store, session, latest, changed))
+        try:
+            while not (screen.quit or pump.done()):
+                await _wait(changed, TICK)
+                changed.clear()
+                if latest:
+                    style.width = screen.width
+                    foot = style.paint(f"  {datetime.now().astimezone():%H:%M:%S}  q quits", "dim")
+                    lines = overview(latest[0], datetime.now(UTC), style, rows=screen.height - 1)
+                    screen.draw([*lines[: screen.height - 1], foot])
+                    await _wait(screen.quitting, FRAME)
+        finally:
+            pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await pump
+    if latest:
+        print("\n".join(overview(latest[0], datetime.now(UTC), style)))
+
+
+async def _pump(store: CoordStore, session: str, latest: list[SessionView], changed: asyncio.Event) -> None:
+    """Keep the view up to date, and say so."""
+    try:
+        async with aclosing(_views(store, session)) as views:
+            async for view in views:
+                latest[:] = [view]
+                changed.set()
+    finally:
+        changed.set()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
