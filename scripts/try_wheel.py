@@ -35,13 +35,22 @@ for name in names:
 print(f"imported {count} modules on Python {sys.version.split()[0]}")
 """
 
+SETTINGS = """\
+[pytest]
+addopts = --import-mode=importlib --strict-config --strict-markers
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+filterwarnings = error
+markers = req(*ids): the requirements that a test shows
+"""
+
 
 def run(*argv: str | Path, cwd: Path = ROOT) -> None:
     """Run a command with nothing of the checkout on its import path, or end with its status."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     done = subprocess.run([str(word) for word in argv], cwd=cwd, env=environment, check=False)
     if done.returncode:
-        sys.exit(f"failed with {done.returncode}: {' '.join(str(word) for word in argv)}")
+        sys.exit(f"failed with {done.returncode}: {' '.join(str(word) for word in argv)[:200]}")
 
 
 def works(candidate: str | Path, version: str) -> bool:
@@ -84,9 +93,8 @@ def attempt(python: Path, scratch: Path) -> None:
     run(python.parent / "coord", "--version", cwd=scratch)
     if SUITE.is_dir():
         suite = shutil.copytree(SUITE, scratch / "conformance", ignore=shutil.ignore_patterns("__pycache__"))
-        plain = ("-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
-        marks = ("-o", "markers=req: requirement ids", "-W", "error")
-        run(python, "-m", "pytest", *plain, *marks, "--rootdir", suite, suite, cwd=scratch)
+        (suite / "pytest.ini").write_text(SETTINGS)
+        run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", suite, cwd=scratch)
 
 
 def main() -> None:
