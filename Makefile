@@ -25,7 +25,7 @@ lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/requirements_table.py --check
 	$(BIN)/towncrier build --draft --version next >/dev/null
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import blockbuster
+import hypothesis
 import pytest
 from blockbuster import blockbuster as blockbuster_module
 from sybil import Sybil
@@ -31,6 +32,10 @@ ALSO_BLOCKING: list[tuple[Any, str]] = [
     (subprocess.Popen, "communicate"),
     (subprocess.Popen, "wait"),
 ]
+# A deadline per example would measure the machine; each test has its timeout.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("here")
+
 KEPT = ("COORD_TEST_", "COORD_REQUIRE_")
 DECLARED = "declared:"
 
