@@ -22,6 +22,7 @@ from coordstore.errors import (
     Unsupported,
     VersionMismatch,
 )
+from coordstore.plugins import commands, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,16 +85,11 @@ class Commands(click.Group):
 
 def _plugged() -> Mapping[str, Registered[str | click.Command]]:
     """Return the commands of plugins that do not try to replace one of ours."""
-    from coordstore.plugins import commands
-
     return {name: found for name, found in commands().items() if name not in BUILT_IN}
 
 
 def _load(target: str) -> click.Command:
-    import importlib
-
-    module, _, name = target.partition(":")
-    command = getattr(importlib.import_module(module), name)
+    command = load(target)
     if not isinstance(command, click.Command):
         message = f"{target} is no click command: its plugin must register one"
         raise TypeError(message)

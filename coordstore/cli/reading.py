@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from coordstore.errors import CoordError
+from coordstore.errors import CoordError, InvalidKey
 from coordstore.session.keys import SessionKeys
 from coordstore.session.view import SessionView
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from coordstore.model import Entry
     from coordstore.session.view import Attempt
     from coordstore.store import CoordStore
@@ -24,6 +27,7 @@ __all__ = [
     "one_session",
     "session_names",
     "store_json",
+    "watch_view",
 ]
 
 EMPTY = "no sessions here yet: `coord run PLAN` starts one"
@@ -48,26 +52,36 @@ class NothingHere(CoordError, LookupError):
 async def all_sessions(store: CoordStore) -> list[SessionView]:
     """Return all sessions, oldest first, as they stood at one cut."""
     cut = await store.list("")
-    grouped: dict[str, list[Entry]] = {}
+    grouped: dict[str, list[Entry]] = {name: [] for name in _names(cut.entries)}
     for entry in cut.entries:
-        grouped.setdefault(entry.key.partition("/")[0], []).append(entry)
-    views = [SessionView.of(name, entries, cut.revision) for name, entries in grouped.items() if name[0] != "@"]
-    return sorted((view for view in views if view.keys.meta in view.entries), key=_created)
-
-
-def _created(view: SessionView) -> int:
-    return view.entries[view.keys.meta].create_revision
+        name = entry.key.partition("/")[0]
+        if name in grouped:
+            grouped[name].append(entry)
+    return [SessionView.of(name, entries, cut.revision) for name, entries in grouped.items()]
 
 
 async def session_names(store: CoordStore) -> list[str]:
     """Return the names of all sessions, oldest first."""
-    cut = await store.list("", keys_only=True)
+    return _names((await store.list("", keys_only=True)).entries)
+
+
+def _names(entries: list[Entry]) -> list[str]:
+    """Return the sessions among all keys of a store, which may hold other things too."""
     made = {
-        entry.key.partition("/")[0]: entry.create_revision
-        for entry in cut.entries
-        if entry.key.endswith("/meta") and entry.key.count("/") == 1
+        entry.key.removesuffix("/meta"): entry.create_revision
+        for entry in entries
+        if entry.key.endswith("/meta") and entry.key.count("/") == 1 and is_session(entry.key.removesuffix("/meta"))
     }
     return sorted(made, key=made.__getitem__)
+
+
+def is_session(name: str) -> bool:
+    """Tell whether a session may have that name."""
+    try:
+        SessionKeys(name)
+    except InvalidKey:
+        return False
+    return True
 
 
 async def choose_session(store: CoordStore | None, name: str | None) -> str:
@@ -95,6 +109,21 @@ async def one_session(store: CoordStore, name: str) -> SessionView:
     """Return a session as it stands; one that is not there has no entries."""
     cut = await store.list(SessionKeys(name).session)
     return SessionView.of(name, cut.entries, cut.revision)
+
+
+async def watch_view(store: CoordStore, name: str) -> AsyncGenerator[SessionView]:
+    """Yield a session (always the same object) now and after every change; the last time when it ended or was deleted.
+
+    Close it with `aclosing`; cancelling leaves nothing behind.
+    """
+    view = SessionView(name)
+    async with aclosing(store.watch(name)) as batches:
+        async for batch in batches:
+            view.apply(batch)
+            if batch.complete:
+                yield view
+                if view.result.get("final") or not view.meta:
+                    return
 
 
 def find_attempt(view: SessionView, name: str) -> Attempt:

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from coordstore.cli.advice import standing
 from coordstore.cli.overview import overview
-from coordstore.cli.reading import store_json
+from coordstore.cli.reading import store_json, watch_view
 from coordstore.cli.screen import Screen
 from coordstore.cli.text import clean
 from coordstore.session.view import SessionView
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from coordstore.cli.text import Style
     from coordstore.session.view import Task
     from coordstore.store import CoordStore
@@ -51,25 +49,9 @@ async def watch_session(store: CoordStore, session: str, style: Style, *, as_jso
         await _lines(store, session, style)
 
 
-async def _views(store: CoordStore, session: str) -> AsyncGenerator[SessionView]:
-    """Yield the session (always the same object) now and after every change, the last time when it has ended."""
-    view = SessionView(session)
-    async with aclosing(store.watch(session)) as batches:
-        async for batch in batches:
-            view.apply(batch)
-            if batch.complete:
-                yield view
-                if _over(view):
-                    return
-
-
-def _over(view: SessionView) -> bool:
-    return bool(view.result.get("final")) or not view.meta
-
-
 async def _documents(store: CoordStore, session: str) -> None:
     about = await store_json(store)
-    async with aclosing(_views(store, session)) as views:
+    async with aclosing(watch_view(store, session)) as views:
         async for view in views:
             shown = {**(about or {}), "revision": view.revision}
             print(json.dumps({"schema": 1, "store": shown, "sessions": [view.as_json()]}), flush=True)
@@ -79,7 +61,7 @@ async def _lines(store: CoordStore, session: str, style: Style) -> None:
     """Print what a piped watch shows: each task's changes as lines, and the whole session at the end."""
     known: dict[str, str] = {}
     last = SessionView(session)
-    async with aclosing(_views(store, session)) as views:
+    async with aclosing(watch_view(store, session)) as views:
         async for view in views:
             for task in view.ordered():
                 told = _telling(view, task)
@@ -126,7 +108,7 @@ async def _live(store: CoordStore, session: str, style: Style) -> None:
 async def _pump(store: CoordStore, session: str, latest: list[SessionView], changed: asyncio.Event) -> None:
     """Keep the view up to date, and say so."""
     try:
-        async with aclosing(_views(store, session)) as views:
+        async with aclosing(watch_view(store, session)) as views:
             async for view in views:
                 latest[:] = [view]
                 changed.set()
