@@ -1,0 +1,350 @@
+"""The one place that starts git: hardened, never blocking the loop, ended with its caller.
+
+A process runs on a thread (start and wait both block), in a process group of its own so that Ctrl-C at a terminal
+reaches the orchestrator only. Two levels of trust exist: our own repositories read no configuration but the one we
+wrote, the user's repository is read with the user's configuration, as the user's own git would. In both, hooks,
+file system monitors, replacement objects and background maintenance are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from coordstore_orchestrator.git.errors import GitError, GitMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["MINIMUM", "GitResult", "git", "pipe", "require_git", "text_of"]
+
+MINIMUM: Final = (2, 38)
+"""The first git with `merge-tree --write-tree`."""
+PRIVATE: Final = 0o077
+"""The umask under which git creates what is ours alone."""
+STDERR_TAIL: Final = 2000
+
+_THREADS: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="git")
+_PASSED: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ")
+_PASSED_FOR_USER: Final = (
+    "XDG_CONFIG_HOME",
+    "EMAIL",
+    "SUDO_UID",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_AUTHOR_NAME",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL",
+)
+_ALWAYS: Final = (
+    ("core.hooksPath", os.devnull),
+    ("core.fsmonitor", "false"),
+    ("core.commitGraph", "false"),
+    ("core.multiPackIndex", "false"),
+    ("core.pager", "cat"),
+    ("core.sshCommand", "false"),
+    ("core.askPass", "false"),
+    ("credential.helper", ""),
+    ("protocol.allow", "never"),
+    ("protocol.ext.allow", "never"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("commit.gpgSign", "false"),
+    ("tag.gpgSign", "false"),
+    ("safe.bareRepository", "all"),
+    ("submodule.recurse", "false"),
+)
+_OWN: Final = (("core.attributesFile", os.devnull), ("core.splitIndex", "false"), ("core.untrackedCache", "false"))
+
+
+@dataclass(frozen=True, slots=True)
+class GitResult:
+    """What a git process left: its output, its words, its exit status."""
+
+    stdout: bytes
+    stderr: bytes
+    returncode: int
+
+
+async def git(
+    args: Sequence[str | os.PathLike[str]],
+    *,
+    git_dir: str | Path | None = None,
+    cwd: str | Path | None = None,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+    trust_user: bool = False,
+    umask: int = PRIVATE,
+) -> GitResult:
+    """Run git once and return what it said.
+
+    Args:
+        args: The arguments after `git`; names from outside belong behind `--end-of-options` or `--`.
+        git_dir: The repository, when it is not to be searched from `cwd`.
+        cwd: Where to run; default: the current folder.
+        stdin: What it reads; None: nothing.
+        env: Variables on top of the hardened environment.
+        check: Whether an exit status other than 0 is an error.
+        trust_user: Whether the user's and the system's configuration count, for reading the user's repository.
+        umask: What new files are created under.
+
+    Returns:
+        Output, error output and exit status.
+
+    Raises:
+        GitError: It failed, and `check` is on.
+        GitMissing: There is no git.
+
+    A cancelled call has killed its process and waited for it; what that process had finished stays.
+    """
+    environment = _environment(env, git_dir, trust_user=trust_user)
+    job = _Job([_Command(_argv(args), environment, umask)], cwd, stdin)
+    result = (await _on_thread(job))[-1]
+    if check and result.returncode:
+        raise failure(job.commands[-1].argv, result)
+    return result
+
+
+async def pipe(
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    first_dir: str | Path,
+    second_dir: str | Path,
+    stdin: bytes,
+    second_umask: int = PRIVATE,
+) -> GitResult:
+    """Run two git processes, the output of the first being the input of the second.
+
+    Args:
+        first: Arguments of the one that reads `stdin`.
+        second: Arguments of the one whose result is returned.
+        first_dir: The git directory of the first.
+        second_dir: The git directory of the second.
+        stdin: What the first reads.
+        second_umask: What the second creates new files under.
+
+    Returns:
+        What the second said.
+
+    Raises:
+        GitError: One of them failed; the first one's failure is told first, being the cause.
+
+    A cancelled call has killed both and waited for them.
+    """
+    commands = [
+        _Command(_argv(args), _environment(None, path, trust_user=False), umask)
+        for args, path, umask in ((first, first_dir, PRIVATE), (second, second_dir, second_umask))
+    ]
+    results = await _on_thread(_Job(commands, None, stdin))
+    for command, result in zip(commands, results, strict=True):
+        if result.returncode:
+            raise failure(command.argv, result)
+    return results[-1]
+
+
+async def require_git(minimum: tuple[int, int] = MINIMUM) -> tuple[int, int]:
+    """Return git's version, asked once per interpreter.
+
+    Args:
+        minimum: The version that must be there.
+
+    Raises:
+        GitMissing: It is not there, or older.
+    """
+    version = _KNOWN.get(os.environ.get("PATH", "")) or await _ask_version()
+    if version < minimum:
+        wanted, found = (".".join(map(str, v)) for v in (minimum, version))
+        message = f"git {found} is too old: at least {wanted} is needed to merge without a checkout; please upgrade git"
+        raise GitMissing(message)
+    return version
+
+
+_KNOWN: Final[dict[str, tuple[int, int]]] = {}
+
+
+async def _ask_version() -> tuple[int, int]:
+    said = (await git(["version"])).stdout.decode(errors="replace")
+    match = re.match(r"git version (\d+)\.(\d+)", said)
+    if match is None:
+        message = f"`git version` said {said.strip()!r}, which is no version; is another program named git on PATH?"
+        raise GitMissing(message)
+    version = (int(match[1]), int(match[2]))
+    _KNOWN[os.environ.get("PATH", "")] = version
+    return version
+
+
+def text_of(data: bytes) -> str:
+    """Return git's output as text that can become the same bytes again (paths need not be UTF-8).
+
+    Args:
+        data: Output of git.
+    """
+    return os.fsdecode(data)
+
+
+def failure(argv: Sequence[str], result: GitResult) -> GitError:
+    """Return the error that tells of a failed command.
+
+    Args:
+        argv: The command.
+        result: What it left.
+    """
+    tail = result.stderr.decode(errors="replace").strip()[-STDERR_TAIL:]
+    status = f"signal {-result.returncode}" if result.returncode < 0 else f"exit status {result.returncode}"
+    said = tail or "git gave no reason"
+    message = f"`{' '.join(argv[:3])} …` failed with {status}: {said}{_advice(tail)}"
+    return GitError(message, argv=argv, returncode=result.returncode, stderr=tail)
+
+
+_ADVICE: Final = (
+    (".lock': File exists", "; if no git runs there any more, remove that lock file by hand and start again"),
+    ("No space left on device", "; free some space and start again"),
+    ("promisor", "; this is a partial clone: fetch the missing objects into it first (`git fetch --refetch`)"),
+    ("unable to read sha1 file", "; an object is missing: check the repository with `git fsck`"),
+)
+
+
+def _advice(stderr: str) -> str:
+    return next((advice for sign, advice in _ADVICE if sign in stderr), "")
+
+
+def _argv(args: Sequence[str | os.PathLike[str]]) -> list[str]:
+    return ["git", *(os.fspath(arg) for arg in args)]
+
+
+def _environment(extra: Mapping[str, str] | None, git_dir: str | Path | None, *, trust_user: bool) -> dict[str, str]:
+    """Return an environment in which git sees what we chose, whatever it was started with."""
+    names = _PASSED + _PASSED_FOR_USER if trust_user else _PASSED
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    found |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0"}
+    found |= {"GIT_PAGER": "cat", "GIT_EDITOR": "false", "GIT_ATTR_NOSYSTEM": "1"}
+    if not trust_user:
+        found |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    settings = _ALWAYS if trust_user else _ALWAYS + _OWN
+    found["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings):
+        found[f"GIT_CONFIG_KEY_{number}"] = key
+        found[f"GIT_CONFIG_VALUE_{number}"] = value
+    if git_dir is not None:
+        found["GIT_DIR"] = os.fspath(git_dir)
+    return found | dict(extra or {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """What it takes to start one process."""
+
+    argv: list[str]
+    env: dict[str, str]
+    umask: int
+
+
+class _Job:
+    """One git process, or two joined by a pipe; runs on a thread, can be killed from another."""
+
+    def __init__(self, commands: list[_Command], cwd: str | Path | None, stdin: bytes | None) -> None:
+        self.commands = commands
+        self._cwd = cwd
+        self._stdin = stdin
+        self._guard = threading.Lock()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._killed = False
+
+    def run(self) -> list[GitResult]:
+        """Start, feed and wait; return what each left."""
+        try:
+            self._start()
+        except OSError as error:
+            self._give_up()
+            if self._cwd is not None and not os.path.isdir(self._cwd):
+                message = f"cannot run git in {os.fspath(self._cwd)!r}: there is no such folder"
+                raise GitError(message, argv=self.commands[0].argv) from error
+            message = (
+                f"git cannot be started ({error.strerror}): install git {MINIMUM[0]}.{MINIMUM[1]} or newer on PATH"
+            )
+            raise GitMissing(message) from error
+        return self._finish()
+
+    def _start(self) -> None:
+        with self._guard:
+            source: int | None = subprocess.DEVNULL if self._stdin is None else subprocess.PIPE
+            for command in self.commands:
+                process = self._spawn(command, source)
+                self._processes.append(process)
+                source = process.stdout.fileno() if process.stdout else None
+            if self._killed:
+                self._kill_all()
+
+    def _spawn(self, command: _Command, source: int | None) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command.argv,
+            cwd=self._cwd,
+            env=command.env,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,
+            umask=command.umask,
+        )
+
+    def _finish(self) -> list[GitResult]:
+        if len(self._processes) == 1:
+            return [_result(self._processes[0], self._stdin)]
+        first, last = self._processes
+        if first.stdout:
+            first.stdout.close()  # only the second reads it: when that one dies, the first must get SIGPIPE
+            first.stdout = None
+        done: list[GitResult] = []
+        feeder = threading.Thread(target=lambda: done.append(_result(first, self._stdin)), name="git-feeder")
+        feeder.start()
+        result = _result(last, None)
+        feeder.join()
+        return [*done, result]
+
+    def _give_up(self) -> None:
+        """End what was started before the rest could not be."""
+        self.kill()
+        for process in self._processes:
+            process.communicate()
+
+    def kill(self) -> None:
+        """End it now; a job that has not started will end as soon as it does."""
+        with self._guard:
+            self._killed = True
+            self._kill_all()
+
+    def _kill_all(self) -> None:
+        for process in self._processes:
+            process.kill()  # knows when the process was already waited for
+
+
+def _result(process: subprocess.Popen[bytes], stdin: bytes | None) -> GitResult:
+    stdout, stderr = process.communicate(stdin)
+    return GitResult(stdout or b"", stderr, process.returncode)
+
+
+async def _on_thread(job: _Job) -> list[GitResult]:
+    """Run a job on a thread; when cancelled, kill it and wait until it has ended."""
+    future = asyncio.get_running_loop().run_in_executor(_THREADS, job.run)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        job.kill()
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:
+                continue  # asked again: the process is being waited for already
+        future.exception()  # looked at: the caller is told of the cancellation instead
+        raise

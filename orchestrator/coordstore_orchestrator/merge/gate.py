@@ -1,0 +1,162 @@
+"""Look at what an agent changed before it is merged: one `diff-tree`, and the new contents read in place."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from coordstore_orchestrator.git.batch import contents, sizes
+from coordstore_orchestrator.git.errors import GitError
+from coordstore_orchestrator.git.objects import Loose, algorithm_of, read_loose
+from coordstore_orchestrator.git.run import git, text_of
+from coordstore_orchestrator.git.skeleton import object_stores
+from coordstore_orchestrator.merge import rules
+from coordstore_orchestrator.merge.rules import SYMLINK, Change, Limits, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["Limits", "Violation", "changes", "inspect"]
+
+_OID_BYTES = {"sha1": 20, "sha256": 32}
+
+
+async def inspect(
+    repo: Path, base: str, tip: str, allowed: Callable[[str], bool], limits: Limits | None = None
+) -> list[Violation]:
+    """Return everything in a change that must not be merged, by path; empty: it may be.
+
+    Args:
+        repo: A repository of ours that sees both commits (`SessionRepository.path`, `Integration.path`).
+        base: Where the work began.
+        tip: Where it ended.
+        allowed: Whether a path lies in the write scope.
+        limits: What a change may be.
+
+    Raises:
+        GitError: An object is missing or damaged.
+    """
+    bounds = limits or Limits()
+    changed = await changes(repo, base, tip)
+    found = [violation for change in changed for violation in rules.of_path(change, allowed, bounds)]
+    stores = await asyncio.to_thread(object_stores, repo)
+    found += await _of_contents(repo, stores, [change for change in changed if change.has_content], bounds)
+    found += await _of_siblings(repo, stores, tip, [change.path for change in changed if change.added])
+    return list(islice(sorted(found, key=lambda violation: violation.path), bounds.violations))
+
+
+async def changes(repo: Path, base: str, tip: str) -> list[Change]:
+    """Return the paths in which two commits differ, with modes and ids.
+
+    Args:
+        repo: A repository of ours that sees both.
+        base: One commit.
+        tip: The other.
+
+    Raises:
+        GitError: One of them is missing.
+    """
+    args = ["diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", base, tip, "--"]
+    fields = text_of((await git(args, git_dir=repo)).stdout).split("\0")[:-1]
+    found = []
+    for head, path in zip(fields[::2], fields[1::2], strict=True):
+        old_mode, new_mode, old_oid, new_oid, _ = head[1:].split(" ")
+        found.append(Change(path, old_mode, new_mode, old_oid, new_oid))
+    return found
+
+
+async def _of_contents(
+    repo: Path, stores: Sequence[Path], changed: Sequence[Change], limits: Limits
+) -> list[Violation]:
+    """Judge new contents: what is loose is read in place, the rest asked of git together."""
+    loose = await asyncio.to_thread(_loose, stores, [change.new_oid for change in changed], limits.file_bytes)
+    packed = [change.new_oid for change in changed if change.new_oid not in loose]
+    known = dict(zip(packed, await sizes(repo, packed), strict=True))
+    small = [oid for oid, size in known.items() if size is not None and size <= limits.file_bytes]
+    bodies = dict(zip(small, await contents(repo, small), strict=True))
+    loose |= {oid: Loose("blob", size, bodies.get(oid)) for oid, size in known.items() if size is not None}
+    found: list[Violation] = []
+    for change in changed:
+        blob = loose.get(change.new_oid)
+        if blob is None:
+            message = f"the content of {rules.shown(change.path)} is missing: object {change.new_oid}"
+            raise GitError(message)
+        found += rules.too_large(change, blob.size, limits)
+        found += await _of_content(repo, change, blob.body) if blob.body is not None else ()
+    return found
+
+
+def _loose(stores: Sequence[Path], oids: Sequence[str], limit: int) -> dict[str, Loose]:
+    read = ((oid, read_loose(stores, oid, limit)) for oid in oids)
+    return {oid: found for oid, found in read if found is not None}
+
+
+async def _of_content(repo: Path, change: Change, body: bytes) -> list[Violation]:
+    if change.new_mode == SYMLINK:
+        return list(rules.of_link(change, body))
+    if not rules.has_conflict(body):
+        return []
+    before = [] if change.added else await contents(repo, [change.old_oid])
+    if any(text is not None and rules.has_conflict(text) for text in before):
+        return []  # a text about conflicts
+    return [Violation(change.path, "conflict", f"{rules.shown(change.path)} has conflict markers in it")]
+
+
+async def _of_siblings(repo: Path, stores: Sequence[Path], tip: str, added: Sequence[str]) -> list[Violation]:
+    """Find new names that differ from a neighbour's only in case or accents' spelling: one file on some systems."""
+    new: dict[str, set[str]] = defaultdict(set)
+    for path in added:
+        parts = path.split("/")
+        for depth, name in enumerate(parts):
+            new["/".join(parts[:depth])].add(name)
+    trees = await _trees(repo, stores, tip, sorted(new))
+    return [violation for folder, names in sorted(new.items()) for violation in _clashes(folder, names, trees[folder])]
+
+
+def _clashes(folder: str, new: set[str], names: Sequence[str]) -> Iterator[Violation]:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(rules.fold(name), name)
+        if other != name and not new.isdisjoint({name, other}):
+            path, twin = (f"{folder}/{part}".lstrip("/") for part in (name, other))
+            message = f"{rules.shown(path)} and {rules.shown(twin)} are one file where case does not count"
+            yield Violation(path, "case", message)
+
+
+async def _trees(repo: Path, stores: Sequence[Path], tip: str, folders: Sequence[str]) -> Mapping[str, list[str]]:
+    """Return the names in some folders of a commit. An agent has just written their trees: they are loose."""
+    found = await asyncio.to_thread(_loose_trees, stores, tip, folders)
+    missing = [folder for folder in folders if folder not in found]
+    for folder, data in zip(missing, await contents(repo, [f"{tip}:{folder}" for folder in missing]), strict=True):
+        found[folder] = [name for name, _ in _entries(data or b"", algorithm_of(tip))]
+    return found
+
+
+def _loose_trees(stores: Sequence[Path], tip: str, folders: Sequence[str]) -> dict[str, list[str]]:
+    commit = read_loose(stores, tip)
+    if commit is None or commit.body is None:
+        return {}
+    ids = {"": commit.body[5 : commit.body.index(b"\n")].decode("ascii")}
+    found: dict[str, list[str]] = {}
+    for folder in folders:  # sorted: a folder comes before those in it
+        tree = read_loose(stores, ids[folder]) if folder in ids else None
+        if tree is None or tree.body is None:
+            continue
+        entries = dict(_entries(tree.body, algorithm_of(tip)))
+        found[folder] = list(entries)
+        ids |= {f"{folder}/{name}".lstrip("/"): oid for name, oid in entries.items()}
+    return found
+
+
+def _entries(tree: bytes, algorithm: str) -> Iterator[tuple[str, str]]:
+    """Yield the names and ids in a tree object."""
+    at, width = 0, _OID_BYTES[algorithm]
+    while at < len(tree):
+        end = tree.index(b"\0", at)
+        name = os.fsdecode(tree[tree.index(b" ", at) + 1 : end])
+        yield name, tree[end + 1 : end + 1 + width].hex()
+        at = end + 1 + width

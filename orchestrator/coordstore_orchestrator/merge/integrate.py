@@ -1,0 +1,235 @@
+"""Merge agents' work in a repository without a checkout.
+
+One process a merge: `merge-tree` makes the merged tree, the commit on it is written in place. Objects of agents are
+read where they are; no configuration, hook, filter or driver of theirs is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from coordstore_orchestrator.git.batch import contents
+from coordstore_orchestrator.git.objects import Identity, algorithm_of, commit_text, write_loose
+from coordstore_orchestrator.git.refs import read_ref, write_file, write_ref
+from coordstore_orchestrator.git.run import failure, git, text_of
+from coordstore_orchestrator.git.skeleton import Skeleton
+from coordstore_orchestrator.merge.attributes import info_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from coordstore_orchestrator.git.session import SessionRepository
+    from coordstore_orchestrator.git.user import UserRepository
+
+__all__ = ["Conflict", "Integration", "MergeResult"]
+
+HUNK_MAX: Final = 4000
+"""Characters of a conflict that are kept."""
+HUNKS_MAX: Final = 10
+FILES_MAX: Final = 50
+_HUNK: Final = re.compile(r"^<{7} .*?^>{7} [^\n]*\n?", re.MULTILINE | re.DOTALL)
+_EMPTY_TREE: Final = {
+    "sha1": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "sha256": "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A path that git could not merge.
+
+    Args:
+        path: The path.
+        kind: git's word for it: `contents`, `modify/delete`, `binary` …
+        message: git's sentence.
+        hunks: The places that conflict, with markers (the first ones, shortened).
+    """
+
+    path: str
+    kind: str
+    message: str = ""
+    hunks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """What came of a merge.
+
+    Args:
+        oid: The merge commit; None: there are conflicts, and nothing was written but loose objects.
+        conflicts: By path.
+        fast: Whether there was nothing to merge with: the work began at the very commit it is merged into.
+    """
+
+    oid: str | None
+    conflicts: tuple[Conflict, ...] = ()
+    fast: bool = False
+
+
+class Integration:
+    """A bare repository in which work is merged.
+
+    Args:
+        path: Where it is, or is to be made.
+        now: The wall clock, for commit times.
+    """
+
+    def __init__(self, path: str | Path, *, now: Callable[[], float] = time.time) -> None:
+        self.path = Path(path)
+        self._now = now
+        self._identity = Identity("coord", "coord@localhost")
+        self._session: SessionRepository | None = None
+
+    def __repr__(self) -> str:
+        return f"Integration({str(self.path)!r})"
+
+    async def create(self, user: UserRepository, session: SessionRepository) -> None:
+        """Make the repository, or open it again, and let the session's worktrees see what is merged in it.
+
+        Args:
+            user: Whose identity merges, and whose merge attributes hold.
+            session: Where agents' work is; created before.
+
+        Raises:
+            GitError: The session's base is missing.
+
+        A crash or a cancellation at any step is made good by calling it again.
+        """
+        self._identity = user.identity
+        self._session = session
+        skeleton = Skeleton(
+            user.algorithm,
+            [session.agents_path / "objects", session.path / "objects", user.objects],
+            {"core.sharedRepository": "0600", "core.fsync": "committed", "core.fsyncMethod": "batch"},
+            b"",
+            user.shallow,
+        )
+        await asyncio.to_thread(skeleton.write, self.path)
+        await session.borrow(self.path / "objects")
+        base = await asyncio.to_thread(read_ref, session.path, "refs/coord/base")
+        if base is not None:
+            await self._set_attributes(base)
+
+    async def _set_attributes(self, base: str) -> None:
+        """Carry over the merge attributes of the base tree; agents may not change them."""
+        empty = _EMPTY_TREE[algorithm_of(base)]
+        args = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", empty, base, "--", ":(glob)**/.gitattributes"]
+        paths = text_of((await git(args, git_dir=self.path)).stdout).split("\0")[:-1]
+        found = await contents(self.path, [f"{base}:{path}" for path in paths])
+        files = {path.rpartition("/")[0]: data for path, data in zip(paths, found, strict=True) if data is not None}
+        await asyncio.to_thread(write_file, self.path / "info/attributes", info_attributes(files))
+
+    async def merge(
+        self, ours: str, theirs: str, *, message: str, base: str | None = None, author: Identity | None = None
+    ) -> MergeResult:
+        """Merge one commit into another, always by a merge commit of its own.
+
+        Args:
+            ours: What has been integrated so far: the first parent.
+            theirs: The work: the second parent.
+            message: What the commit says.
+            base: Where the work began, when known: tells a merge into that very commit apart.
+            author: Who merges; default: the user.
+
+        Raises:
+            GitError: An object is missing, or the two have no history in common.
+
+        Cancelled: nothing has moved; merging is a computation that only adds objects.
+        """
+        args = ["merge-tree", "--write-tree", "-z", "--end-of-options", ours, theirs]
+        result = await git(args, git_dir=self.path, check=False)
+        if result.returncode not in {0, 1}:
+            raise failure(["git", *args], result)
+        tree, _, rest = text_of(result.stdout).partition("\0")
+        if result.returncode == 1:
+            return MergeResult(None, await self._conflicts(tree, rest))
+        text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
+        oid = await asyncio.to_thread(
+            write_loose, self.path / "objects", "commit", text, algorithm_of(ours), durable=True
+        )
+        return MergeResult(oid, fast=base == ours)
+
+    async def _conflicts(self, tree: str, rest: str) -> tuple[Conflict, ...]:
+        found = parse_conflicts(rest)
+        shown = [conflict.path for conflict in found if conflict.kind == "contents"][:FILES_MAX]
+        texts = await contents(self.path, [f"{tree}:{path}" for path in shown])
+        hunks = {path: _hunks(text) for path, text in zip(shown, texts, strict=True) if text is not None}
+        return tuple(Conflict(c.path, c.kind, c.message, hunks.get(c.path, ())) for c in found)
+
+    async def keep(self, name: str, oid: str) -> None:
+        """Set `refs/heads/<name>` of this repository, so that people and `git fsck` find what was integrated.
+
+        Args:
+            name: The branch.
+            oid: Its commit.
+        """
+        await asyncio.to_thread(write_ref, self.path / "refs/heads" / name, oid, break_lock=True)
+
+    @contextlib.asynccontextmanager
+    async def scratch(self, commit: str, path: str | Path) -> AsyncIterator[Path]:
+        """Check out a commit into a folder for the time of an ``async with``.
+
+        Args:
+            commit: What to check out.
+            path: The folder; what a crash left of an earlier one is removed first.
+
+        Raises:
+            WorktreeRefused: Something that is not ours is at that path.
+        """
+        if self._session is None:
+            message = f"{self!r} is not open: call create() first"
+            raise RuntimeError(message)
+        folder, session = Path(path), self._session
+        for name, made in (await session.list_worktrees()).items():
+            if made == folder:
+                await session.remove_worktree(name)
+        name = f"scratch-{secrets.token_hex(4)}"
+        await session.add_worktree(name, commit, folder, branch=False)
+        try:
+            yield folder
+        finally:
+            await asyncio.shield(session.remove_worktree(name, folder))
+
+
+def parse_conflicts(text: str) -> list[Conflict]:
+    """Return what git could not merge, one entry a path, in git's order.
+
+    Args:
+        text: The output of `merge-tree -z` behind the tree: conflicted entries, an empty field, messages.
+    """
+    fields = text.split("\0")
+    end = fields.index("")
+    conflicted = dict.fromkeys(field.partition("\t")[2] for field in fields[:end])
+    told: dict[str, Conflict] = {}
+    for paths, kind, message in _messages(fields[end + 1 :]):
+        for path in paths:
+            if kind.startswith("CONFLICT") and (path in conflicted or path == paths[0]):
+                told.setdefault(path, Conflict(path, _kind(kind), message))
+    untold = (path for path in conflicted if path not in told)
+    return [*told.values(), *(Conflict(path, "contents") for path in untold)]
+
+
+def _messages(fields: Sequence[str]) -> list[tuple[Sequence[str], str, str]]:
+    found, at = [], 0
+    while at < len(fields) and fields[at].strip().isdigit():
+        count = int(fields[at])
+        paths, (kind, message) = fields[at + 1 : at + 1 + count], fields[at + 1 + count : at + 3 + count]
+        found.append((paths, kind, message.strip()))
+        at += 3 + count
+    return found
+
+
+def _kind(text: str) -> str:
+    return text.removeprefix("CONFLICT").strip(" ()") or "contents"
+
+
+def _hunks(text: bytes) -> tuple[str, ...]:
+    found = _HUNK.findall(text.decode("utf-8", "replace"))
+    return tuple(hunk[:HUNK_MAX] for hunk in found[:HUNKS_MAX])
