@@ -4,31 +4,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 
 import pytest
 
 from coordstore import names
-from coordstore.model import Entry, Listing, Put
+from coordstore.model import Entry, Put
 from coordstore.store import CoordStore
-from coordstore.testing.suite.topic import Topic
+from coordstore.testing.suite.topic import Topic, keys_of, put_all
 
 __all__ = ["KeyTests"]
 
 _BYTES = [b"", b"\0", b"\xff\xfe", b"caf\xc3\xa9\n", bytes(range(256)), b"'; drop table keys; --"]
-
-
-async def _put_all(store: CoordStore, *keys: str) -> None:
-    for some in itertools.batched(keys, 64) if hasattr(itertools, "batched") else _batched(keys):
-        await store.transact([Put(key, key.encode()) for key in some])
-
-
-def _batched(keys: tuple[str, ...]) -> list[tuple[str, ...]]:
-    return [keys[at : at + 64] for at in range(0, len(keys), 64)]
-
-
-def _keys(listing: Listing) -> list[str]:
-    return [entry.key for entry in listing.entries]
 
 
 class KeyTests(Topic):
@@ -57,7 +43,7 @@ class KeyTests(Topic):
         await store.put("a", b"1")
         await store.delete("a")
         assert await store.get("a") is None
-        assert _keys(await store.list()) == []
+        assert keys_of(await store.list()) == []
 
     async def test_a_key_made_again_has_a_higher_create_revision(self, store: CoordStore) -> None:
         first = await store.put("a", b"1")
@@ -90,9 +76,9 @@ class KeyTests(Topic):
         assert entry.value == b"before"
 
     async def test_a_key_may_also_be_a_folder(self, store: CoordStore) -> None:
-        await _put_all(store, "a", "a/b", "a/b/c")
+        await put_all(store, "a", "a/b", "a/b/c")
         await store.delete("a/b")
-        assert _keys(await store.list()) == ["a", "a/b/c"]
+        assert keys_of(await store.list()) == ["a", "a/b/c"]
 
     # --- list -------------------------------------------------------------------------------------------
 
@@ -102,55 +88,55 @@ class KeyTests(Topic):
         assert (listing.entries, listing.more) == ([], False)
 
     async def test_a_list_holds_whole_entries(self, store: CoordStore) -> None:
-        await _put_all(store, "a/1", "a/2")
+        await put_all(store, "a/1", "a/2")
         assert (await store.list("a")).entries == [await store.get("a/1"), await store.get("a/2")]
 
     async def test_a_list_is_sorted_by_byte_order(self, store: CoordStore) -> None:
         keys = ["a", "a-b", "a.b", "a/b", "a/b-c", "a/b/c", "a0", "a_b", "ab", "b", "0", "9", "@a", "a/0", "a/z"]
-        await _put_all(store, *keys)
-        assert _keys(await store.list()) == sorted(keys)
+        await put_all(store, *keys)
+        assert keys_of(await store.list()) == sorted(keys)
 
     async def test_a_prefix_covers_the_key_and_all_below_and_ends_at_a_segment(self, store: CoordStore) -> None:
-        await _put_all(store, "s/a1", "s/a1/x", "s/a1/x/y", "s/a10", "s/a10/x", "s/a1-b", "s/a1.b", "s/a1_b", "s/a")
-        assert _keys(await store.list("s/a1")) == ["s/a1", "s/a1/x", "s/a1/x/y"]
+        await put_all(store, "s/a1", "s/a1/x", "s/a1/x/y", "s/a10", "s/a10/x", "s/a1-b", "s/a1.b", "s/a1_b", "s/a")
+        assert keys_of(await store.list("s/a1")) == ["s/a1", "s/a1/x", "s/a1/x/y"]
 
     async def test_a_prefix_with_a_trailing_slash_covers_only_what_is_below(self, store: CoordStore) -> None:
-        await _put_all(store, "a1", "a1/x", "a1/x/y", "a10", "a10/x", "a0", "a1-b/x")
-        assert _keys(await store.list("a1/")) == ["a1/x", "a1/x/y"]
+        await put_all(store, "a1", "a1/x", "a1/x/y", "a10", "a10/x", "a0", "a1-b/x")
+        assert keys_of(await store.list("a1/")) == ["a1/x", "a1/x/y"]
 
     async def test_the_empty_prefix_covers_everything(self, store: CoordStore) -> None:
         keys = ["0", "@repo/x/guard", "a", "z/z", "z" * 64]
-        await _put_all(store, *keys)
-        assert _keys(await store.list("")) == _keys(await store.list()) == sorted(keys)
+        await put_all(store, *keys)
+        assert keys_of(await store.list("")) == keys_of(await store.list()) == sorted(keys)
 
     async def test_a_prefix_may_be_a_whole_key(self, store: CoordStore) -> None:
-        await _put_all(store, "a/b", "a/bc")
-        assert _keys(await store.list("a/b")) == ["a/b"]
+        await put_all(store, "a/b", "a/bc")
+        assert keys_of(await store.list("a/b")) == ["a/b"]
 
     async def test_a_limit_cuts_the_list_and_more_tells_it(self, store: CoordStore) -> None:
-        await _put_all(store, "a", "a/1", "a/2", "b")
+        await put_all(store, "a", "a/1", "a/2", "b")
         cut = await store.list("a", limit=2)
-        assert (_keys(cut), cut.more) == (["a", "a/1"], True)
+        assert (keys_of(cut), cut.more) == (["a", "a/1"], True)
         for limit in (3, 4, names.LIST_MAX):
             whole = await store.list("a", limit=limit)
-            assert (_keys(whole), whole.more) == (["a", "a/1", "a/2"], False)
+            assert (keys_of(whole), whole.more) == (["a", "a/1", "a/2"], False)
 
     async def test_after_goes_on_behind_a_key_whether_it_is_there_or_not(self, store: CoordStore) -> None:
-        await _put_all(store, "a", "a/1", "a/3", "a0", "b")
-        assert _keys(await store.list("a", after="a")) == ["a/1", "a/3"]
-        assert _keys(await store.list("a", after="a/2")) == ["a/3"]
-        assert _keys(await store.list("a", after="a/3")) == []
-        assert _keys(await store.list("a", after="0")) == ["a", "a/1", "a/3"]
-        assert _keys(await store.list(after="a/3")) == ["a0", "b"]
+        await put_all(store, "a", "a/1", "a/3", "a0", "b")
+        assert keys_of(await store.list("a", after="a")) == ["a/1", "a/3"]
+        assert keys_of(await store.list("a", after="a/2")) == ["a/3"]
+        assert keys_of(await store.list("a", after="a/3")) == []
+        assert keys_of(await store.list("a", after="0")) == ["a", "a/1", "a/3"]
+        assert keys_of(await store.list(after="a/3")) == ["a0", "b"]
 
     async def test_pages_cover_a_prefix_without_gap_or_overlap(self, store: CoordStore) -> None:
         keys = [f"p/{number:03}" for number in range(150)]
-        await _put_all(store, *keys, "q")
+        await put_all(store, *keys, "q")
         found: list[str] = []
         more = True
         while more:
             page = await store.list("p", limit=40, after=found[-1] if found else None)
-            found += _keys(page)
+            found += keys_of(page)
             more = page.more
         assert found == keys
 
@@ -176,7 +162,7 @@ class KeyTests(Topic):
         await writing
 
     async def test_a_list_of_many_entries_is_one_cut(self, store: CoordStore, other: CoordStore) -> None:
-        await _put_all(store, *(f"many/{number:04}" for number in range(2000)))
+        await put_all(store, *(f"many/{number:04}" for number in range(2000)))
         ends = ["many/0000", "many/1999"]
         await store.transact([Put(key, b"0") for key in ends])
         writing = asyncio.ensure_future(self._rewrite(other, ends, times=15))

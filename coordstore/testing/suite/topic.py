@@ -11,14 +11,15 @@ import pytest
 import pytest_asyncio
 
 from coordstore.errors import CoordError
-from coordstore.model import Batch, Entry
+from coordstore.model import Batch, Entry, Listing, Put
+from coordstore.names import TRANSACTION_WRITES_MAX
 from coordstore.store import CoordStore, Lease, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
     from types import TracebackType
 
-__all__ = ["Advance", "Feed", "Mirror", "OpenStore", "Topic", "together"]
+__all__ = ["Advance", "Feed", "Mirror", "OpenStore", "Topic", "keys_of", "put_all", "together"]
 
 OpenStore: TypeAlias = Callable[[], AbstractAsyncContextManager[CoordStore]]
 """Opens one more handle on the store of the test; the store is empty at the first call."""
@@ -168,3 +169,14 @@ async def together(*work: Coroutine[object, object, Result]) -> list[Result | Co
         if isinstance(result, BaseException) and not isinstance(result, CoordError):
             raise result
     return results  # type: ignore[return-value]  # the loop above leaves no other exceptions
+
+
+async def put_all(store: CoordStore, *keys: str) -> None:
+    """Put keys, each with its own name as the value, in as few transactions as can be."""
+    for at in range(0, len(keys), TRANSACTION_WRITES_MAX):
+        await store.transact([Put(key, key.encode()) for key in keys[at : at + TRANSACTION_WRITES_MAX]])
+
+
+def keys_of(listing: Listing) -> list[str]:
+    """Return the keys of a listing in its order."""
+    return [entry.key for entry in listing.entries]
