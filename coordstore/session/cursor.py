@@ -34,12 +34,17 @@ async def read_events(
         The records in revision order, and the new cursor.
 
     Raises:
-        Trimmed: Records behind the cursor were trimmed by the session's retention.
+        Trimmed: Records behind the cursor were trimmed by the session's retention, or the cursor lies beyond a
+            stream's head: that is another stream of the same name.
     """
     heads = await store.heads(SessionKeys(session).events)
     found: list[Record] = []
     for stream, head in heads.items():
-        records = await _read(store, stream, None if cursor is None else cursor.get(stream))
+        after = None if cursor is None else cursor.get(stream)
+        if after is not None and after > head:
+            message = f"stream {stream!r} ends at {head}, before the cursor's {after}: it was begun anew; read from 0"
+            raise Trimmed(message, stream=stream, first=1)
+        records = await _read(store, stream, after)
         found.extend(record for record in records if record.sequence <= head)
     found.sort(key=lambda record: record.revision)
     return found, {**(cursor or {}), **heads}
@@ -47,9 +52,11 @@ async def read_events(
 
 async def _read(store: CoordStore, stream: str, after: int | None) -> list[Record]:
     """Read one stream; without a place in it, from the first record that is still there."""
-    try:
-        return await store.read(stream, after or 0)
-    except Trimmed as trimmed:
-        if after is not None:
-            raise
-        return await store.read(stream, trimmed.first - 1)
+    place = after or 0
+    while True:
+        try:
+            return await store.read(stream, place)
+        except Trimmed as trimmed:
+            if after is not None:
+                raise
+            place = trimmed.first - 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from coordstore.names import RECORD_MAX
 
 __all__ = [
     "Assigned",
@@ -30,8 +32,19 @@ __all__ = [
 ]
 
 
+TEXT_MAX = 2000
+"""Characters that are kept of each text of an event that no record could hold."""
+ITEMS_MAX = 50
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _spelled(value: object) -> object:
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 class _Base(BaseModel):
@@ -39,6 +52,14 @@ class _Base(BaseModel):
 
     at: datetime = Field(default_factory=_now)
     """When, by the writer's wall clock, UTC: for people; the order is the stream's."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def spell_out(cls, value: object) -> object:
+        """Spell out what UTF-8 cannot hold: names of files and output of programs may be any bytes."""
+        if isinstance(value, tuple | list):
+            return tuple(_spelled(each) for each in value)
+        return _spelled(value)
 
 
 class Assigned(_Base):
@@ -198,8 +219,21 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 
 def encode(event: Event) -> bytes:
-    """Return the record of an event."""
-    return event.model_dump_json(exclude_none=True).encode()
+    """Return the record of an event; the texts of one that is too long for a record are shortened."""
+    data = event.model_dump_json(exclude_none=True).encode()
+    if len(data) <= RECORD_MAX:
+        return data
+    kept = {name: _shortened(value) for name, value in event if name != "at"}
+    return event.model_copy(update=kept).model_dump_json(exclude_none=True).encode()
+
+
+def _shortened(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(_shortened(each) for each in value[:ITEMS_MAX])
+    if isinstance(value, int | float | None):
+        return value
+    text = str(value)
+    return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}… ({len(text)} characters)"
 
 
 def decode(data: bytes) -> Event:

@@ -27,14 +27,25 @@ from typing import Final
 from coordstore.errors import InvalidKey
 from coordstore.names import is_segment
 
-__all__ = ["DEFAULT_CLASS", "SESSION_STREAM", "SessionKeys", "agent_name", "split_agent"]
+__all__ = ["DEFAULT_CLASS", "SESSION_STREAM", "SessionKeys", "agent_name", "is_session", "is_task", "split_agent"]
 
 DEFAULT_CLASS: Final = "any"
 """The queue of tasks without labels."""
 SESSION_STREAM: Final = "session"
 """In place of an agent's name: the stream of events that concern the session as a whole."""
 
-_AGENT = re.compile(r"([a-z0-9][a-z0-9-]{0,39})\.([1-9][0-9]{0,5})")
+_TASK = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_AGENT = re.compile(rf"({_TASK.pattern})\.([1-9][0-9]{{0,5}})")
+
+
+def is_task(text: str) -> bool:
+    """Tell whether the text may be a task's id."""
+    return _TASK.fullmatch(text) is not None
+
+
+def is_session(text: str) -> bool:
+    """Tell whether the text may name a session: a key segment that also makes a branch name."""
+    return is_segment(text) and ".." not in text and not text.endswith((".", ".lock"))
 
 
 def agent_name(task: str, attempt: int) -> str:
@@ -66,9 +77,8 @@ class SessionKeys:
     session: str
 
     def __post_init__(self) -> None:
-        """Refuse a name that is no key segment, or would not make a branch name."""
-        bad_branch = ".." in self.session or self.session.endswith((".", ".lock"))
-        if not is_segment(self.session) or bad_branch:
+        """Refuse a name that none may have."""
+        if not is_session(self.session):
             message = (
                 f"session name {self.session!r} is not allowed: up to 64 characters [a-z0-9._-], beginning with a"
                 " letter or digit, without '..', not ending in '.' or '.lock'"

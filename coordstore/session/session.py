@@ -8,48 +8,38 @@ event that tells of it are one transaction.
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from coordstore.errors import Conflict, CoordError, InvalidArgument
-from coordstore.model import Append, Check, Delete, Put
+from coordstore.errors import Conflict, CoordError, InvalidArgument, InvalidKey, InvalidTransition
+from coordstore.model import Append, Check, Delete, Put, Transaction
+from coordstore.names import VALUE_MAX
 from coordstore.session import events
 from coordstore.session.claim import Claim
-from coordstore.session.keys import SESSION_STREAM, SessionKeys, agent_name
+from coordstore.session.keys import SESSION_STREAM, SessionKeys, agent_name, is_session, is_task
 from coordstore.session.states import FINAL, State, check_transition
-from coordstore.session.view import SessionView
+from coordstore.session.values import as_object, as_text, as_value, now_text, strings
+from coordstore.session.view import Attempt, SessionView
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
-    from coordstore.model import HasId
-    from coordstore.session.view import Attempt, Task
+    from coordstore.model import Entry, HasId
+    from coordstore.session.view import Task
     from coordstore.store import CoordStore, Fence
 
-__all__ = ["Session", "SessionExists", "now_text", "sessions"]
+__all__ = ["Session", "SessionExists", "as_value", "now_text", "sessions"]
 
 CHUNK = 50
-"""Tasks written in one transaction."""
+"""Tasks written in one transaction, at most; fewer when they are long."""
 
 
 class SessionExists(CoordError, ValueError):
     """A session of that name was made from another plan."""
 
 
-def now_text() -> str:
-    """Return the wall time in RFC 3339, UTC, for people."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def as_value(data: Mapping[str, Any]) -> bytes:
-    """Return an object as a stored value."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 async def sessions(store: CoordStore) -> list[SessionView]:
-    """Return all sessions of a store, oldest first, as they stood at one cut."""
+    """Return all sessions of a store, oldest first, as they stood at one cut; foreign keys are passed over."""
     cut = await store.list("")
     grouped: dict[str, list[Any]] = {}
     for entry in cut.entries:
@@ -57,7 +47,7 @@ async def sessions(store: CoordStore) -> list[SessionView]:
     found = [
         SessionView.of(name, entries, cut.revision)
         for name, entries in grouped.items()
-        if any(entry.key == f"{name}/meta" for entry in entries)
+        if is_session(name) and any(entry.key == f"{name}/meta" for entry in entries)
     ]
     return sorted(found, key=lambda view: view.entries[view.keys.meta].create_revision)
 
@@ -91,31 +81,53 @@ class Session:
 
         Raises:
             SessionExists: It was made from another plan.
+            InvalidKey, TooLarge: A task's id or specification is not to be stored; nothing was created.
         """
+        specs = list(self._specifications(tasks))
         record = {**meta, "order": list(tasks), "ready": False}
-        try:
-            await self.store.create(self.keys.meta, as_value(record))
-            new = True
-        except Conflict:
-            new = False
-        entry = await self.store.get(self.keys.meta)
-        found = json.loads(entry.value) if entry else {}
-        if entry is None or found.get("digest") != meta.get("digest"):
+        new = False
+        while True:
+            try:
+                await self.store.create(self.keys.meta, as_value(record))
+                new = True
+            except Conflict:
+                pass
+            entry = await self.store.get(self.keys.meta)
+            if entry is None:
+                continue
+            try:
+                await self._complete(entry, meta.get("digest"), specs)
+            except Conflict:
+                continue
+            return new
+
+    def _specifications(self, tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[Put]:
+        """Yield the write of each task, once it is sure that a store can take it."""
+        for task, spec in tasks.items():
+            if not is_task(task):
+                message = f"{task!r} is no task id: up to 40 characters [a-z0-9-], beginning with a letter or digit"
+                raise InvalidKey(message)
+            write = Put(self.keys.task(task), as_value(spec))
+            Transaction.of([write])
+            yield write
+
+    async def _complete(self, meta: Entry, digest: object, specs: Sequence[Put]) -> None:
+        """Write what is missing of a session whose record is there.
+
+        Several may do so at once: each write checks that the session is still as it was found, so that none
+        touches one that somebody else has completed.
+        """
+        found = as_object(meta)
+        if found.get("digest") != digest:
             message = (
                 f"session {self.name!r} was made from another plan: choose another name, or resume it with its own plan"
             )
             raise SessionExists(message)
-        if not found.get("ready"):
-            await self._write_tasks(tasks)
-            await self.store.put(self.keys.meta, as_value({**found, "ready": True}), expect=entry.revision)
-        return new
-
-    async def _write_tasks(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-        rows = list(tasks.items())
-        for at in range(0, len(rows), CHUNK):
-            await self.store.transact(
-                [Put(self.keys.task(task), as_value(spec)) for task, spec in rows[at : at + CHUNK]]
-            )
+        if found.get("ready"):
+            return
+        for writes in _chunks(specs):
+            await self.store.transact(writes, [Check(meta.key, revision=meta.revision)])
+        await self.store.put(meta.key, as_value({**found, "ready": True}), expect=meta.revision)
 
     async def view(self) -> SessionView:
         """Return the session as it stands."""
@@ -153,7 +165,7 @@ class Session:
         writes = [
             Put(status, b"pending"),
             Put(self.keys.agent(agent, "assignment"), as_value(body)),
-            Put(self.keys.queued(tuple(task.spec.get("labels", ())), agent), b""),
+            Put(self.keys.queued(task.labels, agent), b""),
         ]
         told = events.Assigned(task=task.id, attempt=int(agent.rpartition(".")[2]), base=base, hint=hint)
         return await self.store.transact(writes, checks, [self.event(agent, told)], fence)
@@ -163,10 +175,9 @@ class Session:
     ) -> int:
         """Cancel a task without a living attempt, by one that is cancelled from the start; return the revision."""
         agent, checks = self._next(task)
-        ended = now_text()
         writes = [
             Put(self.keys.agent(agent, "status"), b"cancelled"),
-            Put(self.keys.agent(agent, "ended"), ended.encode()),
+            Put(self.keys.agent(agent, "ended"), as_text(now_text())),
             Put(self.keys.agent(agent, "result"), as_value({"reason": reason, "code": code})),
         ]
         told = events.StateChanged(old="pending", new="cancelled", reason=reason)
@@ -176,11 +187,16 @@ class Session:
         """End an attempt from outside: cancel a pending one, fail or cancel a lost one; return the revision.
 
         Raises:
-            InvalidTransition: Its state does not allow it.
+            InvalidTransition: Its state does not allow it, or it would count as completed: only its worker can say so.
             InvalidArgument: It runs and its worker holds the claim: request a cancellation instead.
             Conflict: It changed meanwhile.
         """
         check_transition(attempt.agent, attempt.state, new)
+        if new is State.COMPLETED:
+            message = (
+                f"{attempt.agent} cannot be completed from outside: only the worker that holds its claim verified it"
+            )
+            raise InvalidTransition(message)
         if attempt.state is State.RUNNING and not attempt.lost:
             message = f"{attempt.agent} is run by a living worker: request_cancel() asks it to stop"
             raise InvalidArgument(message)
@@ -189,8 +205,8 @@ class Session:
             Check(self.keys.agent(attempt.agent, "claim"), revision=0),
         ]
         writes: list[Put | Delete] = [
-            Put(self.keys.agent(attempt.agent, "status"), str(new).encode()),
-            Put(self.keys.agent(attempt.agent, "ended"), now_text().encode()),
+            Put(self.keys.agent(attempt.agent, "status"), as_text(new)),
+            Put(self.keys.agent(attempt.agent, "ended"), as_text(now_text())),
             Put(self.keys.agent(attempt.agent, "result"), as_value(result)),
         ]
         if attempt.state is State.PENDING:
@@ -199,19 +215,33 @@ class Session:
         return await self.store.transact(writes, checks, [self.event(attempt.agent, told)], fence)
 
     async def request_cancel(self, agent: str, reason: str) -> None:
-        """Ask the worker that runs an attempt to stop it; the worker ends it as cancelled."""
-        status = await self.store.get(self.keys.agent(agent, "status"))
-        checks = [Check(status.key, revision=status.revision)] if status else []
-        await self.store.transact([Put(self.keys.agent(agent, "cancel"), reason.encode())], checks)
+        """Ask the worker that runs an attempt to stop it; the worker ends it as cancelled.
 
-    async def drop_claim(self, attempt: Attempt) -> None:
+        Raises:
+            InvalidArgument: There is no such attempt.
+            InvalidTransition: It has ended.
+            Conflict: Its state changed meanwhile.
+        """
+        status = await self.store.get(self.keys.agent(agent, "status"))
+        if status is None:
+            message = f"session {self.name} has no attempt {agent}: nothing to cancel"
+            raise InvalidArgument(message)
+        check_transition(agent, Attempt(agent, {"status": status}).state, State.CANCELLED)
+        checks = [Check(status.key, revision=status.revision)]
+        await self.store.transact([Put(self.keys.agent(agent, "cancel"), as_text(reason))], checks)
+
+    async def drop_claim(self, attempt: Attempt, *, fence: Fence | None = None) -> None:
         """Remove the claim of a worker that is known to be dead, so that the attempt counts as lost at once.
+
+        Of an attempt without a claim: nothing.
 
         Raises:
             Conflict: The claim is another one by now.
+            Fenced: The orchestrator no longer leads.
         """
-        claim = attempt.entries["claim"]
-        await self.store.delete(claim.key, expect=claim.revision)
+        claim = attempt.entries.get("claim")
+        if claim is not None:
+            await self.store.delete(claim.key, expect=claim.revision, fence=fence)
 
     # --- the worker's moves -----------------------------------------------------------------------------
 
@@ -236,13 +266,12 @@ class Session:
             message = f"{agent} is not waiting any more: it was claimed or cancelled"
             raise Conflict(message, revisions={self.keys.agent(agent, "status"): status.revision if status else 0})
         claim = self.keys.agent(agent, "claim")
-        started = now_text()
         writes: list[Put | Delete] = [
             Delete(queued.key),
             Put(status.key, b"running"),
             Put(claim, as_value(holder), lease),
-            Put(self.keys.agent(agent, "host"), str(holder.get("host", "")).encode()),
-            Put(self.keys.agent(agent, "started"), started.encode()),
+            Put(self.keys.agent(agent, "host"), as_text(holder.get("host", ""))),
+            Put(self.keys.agent(agent, "started"), as_text(now_text())),
         ]
         checks = [
             Check(queued.key, revision=queued.revision),
@@ -260,7 +289,7 @@ class Session:
         return Append(self.keys.stream(agent or SESSION_STREAM), events.encode(event))
 
     async def delete(self) -> None:
-        """Remove all of the session, keys and streams.
+        """Remove all of the session, keys and streams; cut short, it is still there to be deleted again.
 
         Raises:
             InvalidArgument: An orchestrator leads it.
@@ -271,9 +300,13 @@ class Session:
                 f"session {self.name!r} is led by {view.leader.get('host')}:{view.leader.get('pid')}: stop that first"
             )
             raise InvalidArgument(message)
+        await self._drop_streams()
+        await self.store.delete_prefix(self.name)
+        await self._drop_streams()  # what a worker said before it found its claim gone
+
+    async def _drop_streams(self) -> None:
         for stream in await self.store.heads(self.keys.events):
             await self.store.drop(stream)
-        await self.store.delete_prefix(self.name)
 
     def _next(self, task: Task) -> tuple[str, list[Check]]:
         latest = task.latest
@@ -288,6 +321,19 @@ class Session:
         return agent, checks
 
     async def _queue_key(self, attempt: Attempt) -> str:
-        spec = await self.store.get(self.keys.task(attempt.task))
-        labels = json.loads(spec.value).get("labels", ()) if spec else ()
-        return self.keys.queued(tuple(labels), attempt.agent)
+        spec = as_object(await self.store.get(self.keys.task(attempt.task)))
+        return self.keys.queued(tuple(strings(spec.get("labels"))), attempt.agent)
+
+
+def _chunks(writes: Iterable[Put]) -> Iterator[list[Put]]:
+    """Yield the writes in portions that a transaction can take."""
+    chunk: list[Put] = []
+    size = 0
+    for write in writes:
+        if chunk and (len(chunk) == CHUNK or size + len(write.value) > VALUE_MAX):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(write)
+        size += len(write.value)
+    if chunk:
+        yield chunk

@@ -6,16 +6,16 @@ A view is made from one cut and kept up to date by a watch of the session's pref
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coordstore.errors import InvalidKey
-from coordstore.session.keys import SessionKeys, split_agent
+from coordstore.session.keys import SessionKeys, is_task, split_agent
 from coordstore.session.states import State
+from coordstore.session.values import as_object, strings, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from coordstore.model import Batch, Change, Entry
 
@@ -23,11 +23,13 @@ __all__ = ["Attempt", "SessionView", "Task"]
 
 LOST = "lost: its worker is gone"
 STATES = frozenset(str(state) for state in State)
+DIGITS = 18
+"""A number with more digits counts as none."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt: the keys below ``agents/<agent>``.
+    """One attempt: the keys below ``agents/<agent>``; it exists from the moment it has a status.
 
     Args:
         agent: Its name, ``<task>.<attempt>``.
@@ -66,8 +68,7 @@ class Attempt:
     @property
     def reason(self) -> str | None:
         """Return why it is in its state, in words, or None."""
-        said = self.result.get("reason")
-        return str(said) if said else (LOST if self.lost else None)
+        return words(self.result.get("reason")) or (LOST if self.lost else None)
 
     def text(self, name: str) -> str | None:
         """Return one of its values as text, or None."""
@@ -77,11 +78,11 @@ class Attempt:
     def number_of(self, name: str) -> int | None:
         """Return one of its values as a number, or None."""
         text = self.text(name)
-        return int(text) if text and text.isdigit() else None
+        return int(text) if text and text.isascii() and text.isdigit() and len(text) <= DIGITS else None
 
     def json(self, name: str) -> dict[str, Any]:
         """Return one of its values as an object (empty when absent)."""
-        return _object(self.entries.get(name))
+        return as_object(self.entries.get(name))
 
     def as_json(self) -> dict[str, Any]:
         """Return what `coord inspect --json` shows of it."""
@@ -125,12 +126,17 @@ class Task:
     @property
     def needs(self) -> list[str]:
         """Return the tasks it depends on."""
-        return list(self.spec.get("needs", ()))
+        return strings(self.spec.get("needs"))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the classes of workers it is for; the first names its queue."""
+        return tuple(strings(self.spec.get("labels")))
 
     @property
     def name(self) -> str:
         """Return the name shown to people."""
-        return str(self.spec.get("name") or self.id)
+        return words(self.spec.get("name")) or self.id
 
 
 class SessionView:
@@ -146,8 +152,9 @@ class SessionView:
         self.revision = 0
         self.entries: dict[str, Entry] = {}
         self.tasks: dict[str, Task] = {}
+        self._all_tasks: dict[str, Task] = {}
         self._attempts: dict[str, Attempt] = {}
-        self._resetting = False
+        self._parts: list[Change] = []
 
     @classmethod
     def of(cls, session: str, entries: Iterable[Entry], revision: int) -> SessionView:
@@ -159,50 +166,65 @@ class SessionView:
         return view
 
     def apply(self, batch: Batch) -> None:
-        """Take in what a watch of the session's prefix delivered."""
-        if batch.reset and not self._resetting:
-            self.__init__(self.session)  # type: ignore[misc]  # a reset forgets everything, as construction does
-        self._resetting = batch.reset and not batch.complete
-        for change in batch.changes:
+        """Take in what a watch of the session's prefix delivered; the parts of a reset all at once, with the last."""
+        self._parts.extend(batch.changes)
+        if not batch.complete:
+            return
+        if batch.reset:
+            for held in (self.entries, self.tasks, self._all_tasks, self._attempts):
+                held.clear()
+        for change in self._parts:
             self._change(change)
+        self._parts.clear()
         self.revision = batch.revision
 
     @property
     def meta(self) -> dict[str, Any]:
         """Return the session's own record."""
-        return _object(self.entries.get(self.keys.meta))
+        return as_object(self.entries.get(self.keys.meta))
+
+    @property
+    def ready(self) -> bool:
+        """Whether all its tasks have been written."""
+        return bool(self.meta.get("ready"))
 
     @property
     def result(self) -> dict[str, Any]:
         """Return what landed: ref, commit, tasks; empty before."""
-        return _object(self.entries.get(self.keys.result))
+        return as_object(self.entries.get(self.keys.result))
 
     @property
     def leader(self) -> dict[str, Any]:
         """Return who orchestrates it now; empty: nobody."""
-        return _object(self.entries.get(self.keys.leader))
+        return as_object(self.entries.get(self.keys.leader))
+
+    @property
+    def leader_shown(self) -> dict[str, str | int | float]:
+        """Return what can be shown of the leader: its plain values."""
+        return {name: value for name, value in self.leader.items() if isinstance(value, str | int | float)}
 
     @property
     def tip(self) -> str | None:
         """Return the integrated commit, or None before there is one."""
         entry = self.entries.get(self.keys.tip)
-        return entry.value.decode() if entry else None
+        return entry.value.decode(errors="replace") if entry else None
 
     def attempt(self, agent: str) -> Attempt | None:
-        """Return an attempt by its name."""
-        return self._attempts.get(agent)
+        """Return an attempt by its name; None before it was assigned."""
+        found = self._attempts.get(agent)
+        return found if found and "status" in found.entries else None
 
     def merged(self, task: str) -> dict[str, Any]:
         """Return how a task's work was integrated, or refused (empty: neither yet)."""
-        return _object(self.entries.get(self.keys.merged(task)))
+        return as_object(self.entries.get(self.keys.merged(task)))
 
     def left_out(self, task: str) -> str | None:
         """Return why completed work was not integrated, or None."""
-        return self.merged(task).get("refused")
+        return words(self.merged(task).get("refused"))
 
     def landed(self, task: str) -> bool:
         """Tell whether a task's work is in the user's repository."""
-        return task in self.result.get("landed", ())
+        return task in strings(self.result.get("landed"))
 
     def reason(self, task: Task) -> str | None:
         """Return why a task is where it is, merge included, or None."""
@@ -211,18 +233,16 @@ class SessionView:
     @property
     def state(self) -> str:
         """Return the session's state in one word: running, stopped, completed, partial, failed or cancelled."""
-        if self.result.get("final"):
-            return str(self.result["final"])
-        return "running" if self.leader else "stopped"
+        return words(self.result.get("final")) or ("running" if self.leader else "stopped")
 
     def as_json(self) -> dict[str, Any]:
         """Return what `coord inspect --json` shows of it."""
         return {
             "id": self.session,
-            "goal": self.meta.get("goal"),
+            "goal": words(self.meta.get("goal")),
             "state": self.state,
-            "result_ref": self.result.get("ref"),
-            "leader": self.leader or None,
+            "result_ref": words(self.result.get("ref")),
+            "leader": self.leader_shown or None,
             "tasks": [
                 {
                     "id": task.id,
@@ -238,49 +258,56 @@ class SessionView:
 
     def ordered(self) -> list[Task]:
         """Return the tasks in the order of the plan."""
-        order = {task: at for at, task in enumerate(self.meta.get("order", ()))}
+        order = {task: at for at, task in enumerate(strings(self.meta.get("order")))}
         return sorted(self.tasks.values(), key=lambda task: (order.get(task.id, len(order)), task.id))
 
     def _change(self, change: Change) -> None:
         if change.entry is not None:
             self._set(change.key, change.entry)
         elif self.entries.pop(change.key, None) is not None:
-            kind, _, rest = change.key.removeprefix(self.session + "/").partition("/")
-            agent, _, name = rest.partition("/")
-            if kind == "agents" and agent in self._attempts:
-                self._attempts[agent].entries.pop(name, None)
+            self._remove(change.key)
+
+    def _split(self, key: str) -> tuple[str, str]:
+        """Return which kind of key of the session it is, and what follows."""
+        kind, _, rest = key.removeprefix(self.session + "/").partition("/")
+        return kind, rest
 
     def _set(self, key: str, entry: Entry) -> None:
         self.entries[key] = entry
-        kind, _, rest = key.removeprefix(self.session + "/").partition("/")
-        if kind == "tasks":
-            self._task(rest).spec = _object(entry)
+        kind, rest = self._split(key)
+        if kind == "tasks" and is_task(rest):
+            task = self._task(rest)
+            task.spec = as_object(entry)
+            self.tasks[rest] = task
         elif kind == "agents":
-            agent, _, name = rest.partition("/")
-            if agent in self._attempts or self._add_attempt(agent):
-                self._attempts[agent].entries[name] = entry
+            self._set_agent(rest, entry)
 
-    def _add_attempt(self, agent: str) -> bool:
+    def _set_agent(self, rest: str, entry: Entry) -> None:
+        agent, _, name = rest.partition("/")
         try:
             task, _ = split_agent(agent)
         except InvalidKey:
-            return False
-        self._attempts[agent] = Attempt(agent)
-        attempts = self._task(task).attempts
-        attempts.append(self._attempts[agent])
-        attempts.sort(key=lambda each: each.number)
-        return True
+            return
+        attempt = self._attempts.setdefault(agent, Attempt(agent))
+        if name == "status" and name not in attempt.entries:
+            attempts = self._task(task).attempts
+            attempts.append(attempt)
+            attempts.sort(key=lambda each: each.number)
+        attempt.entries[name] = entry
+
+    def _remove(self, key: str) -> None:
+        kind, rest = self._split(key)
+        agent, _, name = rest.partition("/")
+        if kind == "tasks":
+            self.tasks.pop(rest, None)
+        elif kind == "agents" and agent in self._attempts:
+            attempt = self._attempts[agent]
+            attempt.entries.pop(name, None)
+            if name == "status":
+                self._task(attempt.task).attempts.remove(attempt)
+            if not attempt.entries:
+                del self._attempts[agent]
 
     def _task(self, task: str) -> Task:
-        return self.tasks.setdefault(task, Task(task, {}))
-
-
-def _object(entry: Entry | None) -> dict[str, Any]:
-    """Return an entry's JSON object; anything else that somebody wrote there counts as empty."""
-    if entry is None:
-        return {}
-    try:
-        found: Mapping[str, Any] | object = json.loads(entry.value)
-    except (ValueError, RecursionError):
-        return {}
-    return dict(found) if isinstance(found, dict) else {}
+        """Return a task, also one that only attempts or nothing are known of yet: it counts once it is specified."""
+        return self._all_tasks.setdefault(task, Task(task, {}))
