@@ -313,7 +313,7 @@ class Session:
         if latest is not None and latest.state not in FINAL:
             message = f"task {task.id} has a living attempt, {latest.agent}: end that first"
             raise InvalidArgument(message)
-        agent = agent_name(task.id, latest.number + 1 if latest else 1)
+        agent = agent_name(task.id, task.next_attempt)
         checks = [Check(self.keys.agent(agent, "status"), revision=0)]
         if latest is not None:
             before = latest.entries["status"]

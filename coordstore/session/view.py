@@ -134,6 +134,17 @@ class Task:
         return tuple(strings(self.spec.get("labels")))
 
     @property
+    def priority(self) -> int:
+        """Return how early it is claimed: higher first, 0 when nothing is said."""
+        said = self.spec.get("priority")
+        return said if isinstance(said, int) else 0
+
+    @property
+    def next_attempt(self) -> int:
+        """Return the number that its next attempt would have."""
+        return self.attempts[-1].number + 1 if self.attempts else 1
+
+    @property
     def name(self) -> str:
         """Return the name shown to people."""
         return words(self.spec.get("name")) or self.id

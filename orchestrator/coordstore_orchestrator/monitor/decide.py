@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
     from coordstore.session import Attempt, SessionView, Task
 
-__all__ = ["LOST", "Action", "Assign", "CancelTask", "EndLost", "Integrate", "decide", "retries_left", "settled"]
+__all__ = [
+    "INTERRUPTED",
+    "LOST",
+    "Action",
+    "Assign",
+    "CancelTask",
+    "EndLost",
+    "Integrate",
+    "decide",
+    "retries_left",
+    "settled",
+]
 
 INTERRUPTED = "interrupted"
 """Result code of an attempt that was cut off by its own orchestrator's end: resuming tries again."""
@@ -27,17 +38,19 @@ LOST = "lost"
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Make the task's next attempt."""
+    """Make the task's next attempt, which is this one."""
 
     task: str
+    attempt: int
     hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CancelTask:
-    """Cancel a task that cannot start any more."""
+    """Cancel a task that cannot start any more, by this attempt."""
 
     task: str
+    attempt: int
     reason: str
 
 
@@ -62,8 +75,11 @@ Action = Assign | CancelTask | EndLost | Integrate
 def decide(view: SessionView) -> list[Action]:
     """Return everything that can be done now; nothing when all waits for workers, or all is settled.
 
-    Integrations come in the order of completion, which keeps dependencies before what needs them.
+    Of a session whose tasks have not all been written yet nothing can be said. Integrations come in the order of
+    completion, which keeps dependencies before what needs them.
     """
+    if not view.ready:
+        return []
     actions: list[Action] = []
     completed: list[tuple[int, Integrate]] = []
     for task in view.ordered():
@@ -96,9 +112,10 @@ def retries_left(task: Task) -> bool:
     code = latest.result.get("code")
     if code in (LOST, INTERRUPTED):
         return True
-    limit = (task.spec.get("limits") or {}).get("attempts") or 1
+    limits = task.spec.get("limits")
+    limit = limits.get("attempts") if isinstance(limits, dict) else None
     spent = sum(attempt.result.get("code") not in (LOST, INTERRUPTED) for attempt in task.attempts)
-    return latest.state is State.FAILED and spent < limit
+    return latest.state is State.FAILED and spent < (limit if isinstance(limit, int) else 1)
 
 
 def _may_start(latest: Attempt | None) -> bool:
@@ -110,13 +127,13 @@ def _start(view: SessionView, task: Task) -> Iterator[Action]:
     for need in task.needs:
         needed = view.tasks.get(need)
         if needed is None:
-            yield CancelTask(task.id, f"needs {need}, which this session does not have")
+            yield CancelTask(task.id, task.next_attempt, f"needs {need}, which this session does not have")
             return
         if settled(view, needed) and not view.merged(need).get("merged"):
-            yield CancelTask(task.id, f"needs {need}, which {_fate(view, needed)}")
+            yield CancelTask(task.id, task.next_attempt, f"needs {need}, which {_fate(view, needed)}")
             return
     if all(view.merged(need).get("merged") for need in task.needs):
-        yield Assign(task.id, _hint(task))
+        yield Assign(task.id, task.next_attempt, _hint(task))
 
 
 def _fate(view: SessionView, task: Task) -> str:

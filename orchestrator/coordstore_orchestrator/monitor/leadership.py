@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import Conflict, CoordError
 from coordstore.model import Check
+from coordstore.session.values import as_object, as_value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -62,7 +62,7 @@ async def lead(
             try:
                 if found is not None:
                     await _replace(session, found, is_dead)
-                token = await session.store.create(session.keys.leader, json.dumps(dict(holder)).encode(), lease)
+                token = await session.store.create(session.keys.leader, as_value(holder), lease)
             except Conflict:
                 continue
             break
@@ -71,10 +71,7 @@ async def lead(
 
 async def _replace(session: Session, found: Entry, is_dead: Callable[[Mapping[str, Any]], bool]) -> None:
     """Remove the key of a leader that is known to be dead."""
-    try:
-        other = dict(json.loads(found.value))
-    except (TypeError, ValueError):
-        other = {}
+    other = as_object(found)
     if not is_dead(other):
         message = (
             f"session {session.name} is led by process {other.get('pid', '?')} on {other.get('host', '?')}:"

@@ -99,7 +99,7 @@ class Orchestrator:
                 await asyncio.gather(*helpers, return_exceptions=True)
 
     def _finished(self) -> bool:
-        if self.view.revision < self._revision or self._merging or not self.view.tasks:
+        if self.view.revision < self._revision or self._merging or not self.view.ready:
             return False
         if self._draining:
             live = any(task.state is State.RUNNING for task in self.view.tasks.values())
@@ -142,19 +142,25 @@ class Orchestrator:
 
     async def _write(self, action: Action) -> int:
         """Carry out one action; return its revision (0: none yet)."""
-        view = self.view
-        if isinstance(action, Assign):
-            base = view.tip or self._base
-            return await self._session.assign(view.tasks[action.task], base, fence=self._fence, hint=action.hint)
-        if isinstance(action, CancelTask):
-            log.info("task %s cancelled: %s", action.task, action.reason)
-            return await self._session.cancel_unstarted(view.tasks[action.task], action.reason, fence=self._fence)
+        if isinstance(action, Assign | CancelTask):
+            return await self._make_attempt(action)
         if isinstance(action, EndLost):
             return await self._end_lost(action)
         if action.task not in self._merging:
             self._merging.add(action.task)
             self._to_merge.put_nowait(action)
         return 0
+
+    async def _make_attempt(self, action: Assign | CancelTask) -> int:
+        """Assign or cancel, unless the task had another attempt since that was decided: a person's cancel, say."""
+        task = self.view.tasks.get(action.task)
+        if task is None or task.next_attempt != action.attempt:
+            return 0
+        if isinstance(action, Assign):
+            base = self.view.tip or self._base
+            return await self._session.assign(task, base, fence=self._fence, hint=action.hint)
+        log.info("task %s cancelled: %s", action.task, action.reason)
+        return await self._session.cancel_unstarted(task, action.reason, fence=self._fence)
 
     async def _end_lost(self, action: EndLost) -> int:
         attempt = self.view.attempt(action.agent)

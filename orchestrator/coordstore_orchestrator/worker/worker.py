@@ -7,12 +7,12 @@ no longer holds, the attempts concerned are stopped and nothing more is reported
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from coordstore.errors import Conflict, LeaseLost
+from coordstore.errors import Conflict, Corrupt, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import DEFAULT_CLASS, SessionView, State
 
 if TYPE_CHECKING:
@@ -21,15 +21,20 @@ if TYPE_CHECKING:
     from coordstore.session import Attempt, Task
     from coordstore.session.claim import Claim
     from coordstore.session.session import Session
+    from coordstore.store import Lease
 
-__all__ = ["CANCELLED", "INTERRUPTED", "Runner", "Stop", "Worker"]
+__all__ = ["BROKEN", "CANCELLED", "INTERRUPTED", "Runner", "Stop", "Worker"]
 
 log = logging.getLogger(__name__)
 
 LEASE_TTL: Final = 10
 """Seconds after which what a dead worker ran is given to another."""
+OUTAGES: Final = (Unavailable, OutcomeUnknown, StoreReplaced, Corrupt)
+"""What says that nothing can be reported now, whatever it is."""
 CANCELLED: Final = "cancelled"
 INTERRUPTED: Final = "interrupted"
+BROKEN: Final = "broken"
+"""Result code of an attempt whose runner, not whose agent, failed."""
 
 
 class Stop:
@@ -60,7 +65,19 @@ class Runner(Protocol):
     """What carries out one claimed attempt."""
 
     async def run(self, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> None:
-        """Run the attempt to a final state and report it through the claim."""
+        """Run the attempt to a final state and report it through the claim.
+
+        One that raises, or returns without a report, has failed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """One attempt under way."""
+
+    body: asyncio.Task[None]
+    stop: Stop
+    claim: Claim
 
 
 class Worker:
@@ -87,20 +104,22 @@ class Worker:
         self._slots = slots
         self._holder = holder
         self._classes = classes
-        self._running: dict[str, tuple[asyncio.Task[None], Stop]] = {}
+        self._running: dict[str, _Running] = {}
         self._view = SessionView(session.name)
         self._changed = asyncio.Event()
         self._draining = False
+        self._interrupted = False
+        self._broken: BaseException | None = None
 
     def drain(self) -> None:
         """Claim nothing more; what runs goes on."""
         self._draining = True
 
     def interrupt(self) -> None:
-        """Claim nothing more and stop what runs; it ends as cancelled and is tried again when the session is resumed."""
-        self._draining = True
-        for _, stop in self._running.values():
-            stop.ask(INTERRUPTED, "interrupted by the person who ran it")
+        """Claim nothing more and stop what runs; it ends as cancelled and is tried again on resuming."""
+        self._draining = self._interrupted = True
+        for running in self._running.values():
+            _interrupt(running.stop)
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -109,6 +128,8 @@ class Worker:
 
         Raises:
             LeaseLost: The store was out of reach for longer than the lease; all agents were stopped.
+            CoordError: The store did not take how an attempt ended: all agents were stopped, what they did counts
+                as lost.
         """
         async with await self._session.store.grant(LEASE_TTL) as lease:
             helpers = [asyncio.ensure_future(self._pump()), asyncio.ensure_future(lease.wait_lost())]
@@ -120,9 +141,12 @@ class Worker:
                     self._changed.clear()
                     if helpers[0].done():
                         helpers[0].result()
+                    if self._broken is not None:
+                        raise self._broken
                     self._stop_cancelled()
                     await self._claim_some(lease)
-                raise LeaseLost(f"worker lost its lease {lease.id}: its agents were stopped", lease=lease.id)
+                message = f"worker lost its lease {lease.id}: its agents were stopped"
+                raise LeaseLost(message, lease=lease.id)
             finally:
                 for helper in helpers:
                     helper.cancel()
@@ -135,8 +159,8 @@ class Worker:
                 self._view = view
                 self._changed.set()
 
-    def _waiting(self) -> list[tuple[str, Task]]:
-        """Return the agents that wait and that we serve, by priority, then in the order they were queued."""
+    def _waiting(self) -> list[tuple[Attempt, Task]]:
+        """Return what waits and what we serve, by priority, then in the order it was queued."""
         found = []
         prefix = self._session.keys.queue + "/"
         for key, entry in self._view.entries.items():
@@ -146,53 +170,84 @@ class Worker:
             attempt = self._view.attempt(agent)
             if attempt is None or (self._classes is not None and name not in {*self._classes, DEFAULT_CLASS}):
                 continue
-            task = self._view.tasks[attempt.task]
-            found.append((-int(task.spec.get("priority") or 0), entry.revision, agent, task))
-        return [(agent, task) for _, _, agent, task in sorted(found, key=lambda row: row[:3])]
+            task = self._view.tasks.get(attempt.task)
+            waits = attempt.state is State.PENDING and agent not in self._running
+            if task is not None and waits and key == self._session.keys.queued(task.labels, agent):
+                found.append((-task.priority, entry.revision, agent, attempt, task))
+        return [(attempt, task) for *_, attempt, task in sorted(found, key=lambda row: row[:3])]
 
-    async def _claim_some(self, lease: Any) -> None:  # noqa: ANN401  (a Lease)
+    async def _claim_some(self, lease: Lease) -> None:
         """Claim what waits while there are free slots."""
         if self._draining:
             return
-        free = self._slots - len(self._running)
-        waiting = [pair for pair in self._waiting() if pair[0] not in self._running][: max(free, 0)]
-        await asyncio.gather(*(self._claim(agent, task, lease) for agent, task in waiting))
+        free = max(self._slots - len(self._running), 0)
+        claims = (self._claim(attempt, task, lease) for attempt, task in self._waiting()[:free])
+        # All are waited for, also when one fails: none may start an agent once we have given up.
+        for failed in await asyncio.gather(*claims, return_exceptions=True):
+            if failed is not None:
+                raise failed
 
-    async def _claim(self, agent: str, task: Task, lease: Any) -> None:  # noqa: ANN401  (a Lease)
+    async def _claim(self, attempt: Attempt, task: Task, lease: Lease) -> None:
+        agent = attempt.agent
         try:
-            claim = await self._session.claim(agent, task.spec.get("labels") or (), self._holder, lease)
-        except Conflict:
-            return
-        except LeaseLost:
-            return
-        attempt = self._view.attempt(agent)
-        if attempt is None:
+            claim = await self._session.claim(agent, task.labels, self._holder, lease)
+        except (Conflict, LeaseLost) as error:
+            log.debug("%s not claimed: %s", agent, error)
             return
         stop = Stop()
-        running = asyncio.create_task(self._runner.run(claim, attempt, task, stop), name=agent)
-        self._running[agent] = running, stop
-        running.add_done_callback(lambda done: self._ended(agent, done))
+        if self._interrupted:
+            _interrupt(stop)
+        body = asyncio.create_task(self._carry_out(claim, attempt, task, stop), name=agent)
+        self._running[agent] = _Running(body, stop, claim)
+        body.add_done_callback(lambda done: self._ended(agent, done))
+
+    async def _carry_out(self, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> None:
+        """Run an attempt and see to it that its end is recorded."""
+        try:
+            reason = await self._run(claim, attempt, task, stop)
+            if not claim.ended:
+                await claim.finish(State.FAILED, {"code": BROKEN, "reason": reason})
+        except (Fenced, LeaseLost) as error:
+            log.warning("%s is no longer ours, nothing more is reported of it: %s", attempt.agent, error)
+
+    async def _run(self, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> str:
+        """Run an attempt; return what is wrong if its end was not reported."""
+        try:
+            await self._runner.run(claim, attempt, task, stop)
+        except (Fenced, LeaseLost, *OUTAGES):
+            raise
+        except Exception as error:
+            log.exception("attempt %s broke off", attempt.agent)
+            return f"broke off: {type(error).__name__}: {error}"
+        return "broke off: it ended without a report"
 
     def _ended(self, agent: str, done: asyncio.Task[None]) -> None:
         del self._running[agent]
         self._changed.set()
         if not done.cancelled() and done.exception() is not None:
-            log.error("attempt %s broke off", agent, exc_info=done.exception())
+            self._broken = self._broken or done.exception()
+            log.error("the end of %s could not be recorded", agent, exc_info=done.exception())
 
     def _stop_cancelled(self) -> None:
         """Pass on requests to cancel what runs here, and stop what is no longer ours."""
-        for agent, (_, stop) in self._running.items():
+        for agent, running in self._running.items():
+            if self._view.revision < running.claim.token:
+                continue
             attempt = self._view.attempt(agent)
             asked = attempt.text("cancel") if attempt else None
+            claim = attempt.entries.get("claim") if attempt else None
             if asked is not None:
-                stop.ask(CANCELLED, asked or "cancelled")
-            elif attempt is not None and attempt.state not in (State.PENDING, State.RUNNING):
-                stop.ask(CANCELLED, f"it is {attempt.state} already")
+                running.stop.ask(CANCELLED, asked or "cancelled")
+            elif claim is None or claim.create_revision != running.claim.token:
+                running.stop.ask(CANCELLED, "its claim was taken away")
 
     async def _end_all(self) -> None:
         """Cancel what runs and wait until its processes are gone."""
-        running = [task for task, _ in self._running.values()]
-        for task in running:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*running, return_exceptions=True)
+        bodies = [running.body for running in self._running.values()]
+        for body in bodies:
+            body.cancel()
+        await asyncio.gather(*bodies, return_exceptions=True)
+
+
+def _interrupt(stop: Stop) -> None:
+    stop.ask(INTERRUPTED, "interrupted by the person who ran it")
