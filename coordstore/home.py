@@ -4,7 +4,7 @@
       <repository name>-<12 hex digits>/       one per repository: all its work trees share it
         store.db                               the default store
         sessions/<session>/
-          repo.git  integration.git            the session's own bare repositories
+          agents.git own.git integration.git   the session's own bare repositories
           worktrees/<agent>                    where an attempt works
           logs/<agent>/                        stdout.log stderr.log prompt.md
 
@@ -43,7 +43,7 @@ STDERR_LOG: Final = "stderr.log"
 _HOME_NAME = re.compile(r".+-[0-9a-f]{12}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_MAX = 60
-_SESSION_REPOSITORIES = ("repo.git", "integration.git")
+_SESSION_REPOSITORIES = ("agents.git", "own.git", "integration.git")
 
 
 class NotARepository(CoordError, LookupError):

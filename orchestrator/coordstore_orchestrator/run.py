@@ -7,13 +7,14 @@ serve when they sit on different hosts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coordstore.errors import Conflict, LeaseLost
+from coordstore.errors import Conflict, CoordError, LeaseLost
 from coordstore.home import session_dir
 from coordstore.model import Put
 from coordstore.session import SessionView, State
@@ -133,12 +134,13 @@ class Run:
             leadership = await stack.enter_async_context(lead(self._session, self._holder, is_dead))
             view = await self._take_over()
             base = str(view.meta["base"])
-            repository = SessionRepository(self._folder / "repo.git")
+            repository = SessionRepository(self._folder)
             await repository.create(self._user, base)
-            await repository.prune(())
+            await _save_left_work(repository)
             integration = Integration(self._folder / "integration.git")
             await integration.create(self._user, repository)
-            epoch = await take_epoch(self._user, self._session.name)
+            token = leadership.fence.create_revision or 0
+            epoch = await take_epoch(self._user, self._session.name, base, token)
             view = await self._drive(view, leadership, guardian, repository, integration, base)
             return await self._settle(view, leadership, integration, epoch)
 
@@ -223,6 +225,15 @@ class Run:
             await self._session.store.transact(
                 [Put(self._session.keys.result, as_value(result))], fence=leadership.fence
             )
+
+
+async def _save_left_work(repository: SessionRepository) -> None:
+    """Commit what attempts of a dead run left in their worktrees to their branches, then remove the worktrees."""
+    for agent, folder in (await repository.list_worktrees()).items():
+        if folder is not None:
+            with contextlib.suppress(CoordError):  # half made, or damaged: there is nothing to keep
+                await repository.commit_leftovers(agent, folder, f"{agent}: cut off")
+    await repository.prune(())
 
 
 def _final(view: SessionView, merged: list[str]) -> str:

@@ -60,10 +60,10 @@ async def _run(settings: Settings, *, plan: Path, repo: Path, session: str | Non
     """Do it; return the exit status."""
     found = _load(plan, how["agent"])
     user = await UserRepository.discover(repo)
-    meta = {**_meta(found), "base": await user.resolve(found.base), "repo": str(user.path)}
+    meta = {**_meta(found), "base": await user.resolve(found.base), "repo": str(user.cwd)}
     name = session or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
-    if dirty := await user.dirty_count():
+    if dirty := await user.is_dirty():
         display.say(
             f"{dirty} uncommitted changes of yours are not part of the base, {meta['base'][:10]}: no agent sees them"
         )

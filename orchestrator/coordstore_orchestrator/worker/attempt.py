@@ -239,6 +239,8 @@ class _Work:
         if self._stop.asked:
             state = State.FAILED if self._stop.code == "deadline" else State.CANCELLED
             raise self._gave_up(state, self._stop.reason, self._stop.code)
+        if found.lost:
+            raise self._gave_up(State.FAILED, "its agent was killed, and nobody saw its end", "lost")
         if found.signal is not None:
             raise self._gave_up(State.FAILED, f"its agent was killed by {signal.Signals(found.signal).name}")
         if found.code != 0:
