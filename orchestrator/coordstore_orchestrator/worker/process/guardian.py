@@ -152,7 +152,7 @@ class Guardian:
         """End what fell to this process because its keeper was killed, then tell the worker that it is lost."""
         if not self.failed:
             return
-        _, survivors = proctree.end_all(self._strays, plumbing.PATIENCE)
+        _, survivors = proctree.end_all(self._strays, plumbing.PATIENCE, reaper=True)
         plumbing.reap(self._keeper_gone)
         left = [(process.pid, proctree.command_line(process.pid)) for process in survivors]
         while self.failed:
@@ -176,7 +176,7 @@ class Guardian:
             self.wake.clear()
         if plumbing.reap(self._keeper_gone):
             root = os.getpid()
-            proctree.end_all(lambda: proctree.below(root), plumbing.PATIENCE)
+            proctree.end_all(lambda: proctree.below(root), plumbing.PATIENCE, reaper=True)
             plumbing.reap(self._keeper_gone)
         self._end_strays()
 

@@ -169,6 +169,6 @@ class Keeper:
         survivors: list[proctree.Process] = []
         if plumbing.reap(self._exited):
             root = os.getpid()
-            _, survivors = proctree.end_all(lambda: proctree.below(root), plumbing.PATIENCE)
+            _, survivors = proctree.end_all(lambda: proctree.below(root), plumbing.PATIENCE, reaper=True)
             plumbing.reap(self._exited)
         return [(process.pid, proctree.command_line(process.pid)) for process in survivors]

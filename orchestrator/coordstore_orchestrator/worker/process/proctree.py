@@ -40,6 +40,9 @@ DEAD = ("Z", "X", "x")
 STOP_ROUNDS = 50
 """How often new processes are looked for and stopped before the killing begins: a fork bomb needs a few."""
 
+PATIENT_ROUNDS = 3
+"""After how many of these rounds whole groups are stopped at once."""
+
 HANDLES = 64
 """How many deaths are waited for at once; a bomb of thousands must not use up our file descriptors."""
 
@@ -53,15 +56,17 @@ class Process:
     Args:
         pid: Its process id.
         parent: Its parent's process id.
+        group: Its process group.
         state: One letter, as in ``ps``.
         start: When it started, in clock ticks since boot.
     """
 
-    __slots__ = ("parent", "pid", "start", "state")
+    __slots__ = ("group", "parent", "pid", "start", "state")
 
-    def __init__(self, pid: int, parent: int, state: str, start: int) -> None:
+    def __init__(self, pid: int, parent: int, group: int, state: str, start: int) -> None:
         self.pid = pid
         self.parent = parent
+        self.group = group
         self.state = state
         self.start = start
 
@@ -76,7 +81,7 @@ def read_process(pid: int) -> Process | None:
         return None
     # The command's name stands in parentheses and may hold spaces and parentheses of its own.
     fields = data[data.rindex(b")") + 2 :].split()
-    return Process(pid, int(fields[1]), fields[0].decode(), int(fields[19]))
+    return Process(pid, int(fields[1]), int(fields[2]), fields[0].decode(), int(fields[19]))
 
 
 def processes() -> list[Process]:
@@ -145,7 +150,9 @@ def send(process: Process, number: int) -> bool:
     return True
 
 
-def end_all(find: Callable[[], list[Process]], seconds: float) -> tuple[list[Process], list[Process]]:
+def end_all(
+    find: Callable[[], list[Process]], seconds: float, *, reaper: bool = False
+) -> tuple[list[Process], list[Process]]:
     """Kill whatever `find` finds, again and again, until it finds nothing.
 
     Everything is stopped before anything is killed: a stopped process forks no successor, and a parent does
@@ -154,6 +161,8 @@ def end_all(find: Callable[[], list[Process]], seconds: float) -> tuple[list[Pro
     Args:
         find: Returns the living processes to end; called many times.
         seconds: When to give up on processes that do not die (uninterruptible, or another user's).
+        reaper: Whether all children of this process outside its own group are to end, and none is collected
+            meanwhile; then whole groups can be stopped too, see `_stop_groups`.
 
     Returns:
         What was killed, and what was still alive at the end.
@@ -161,7 +170,7 @@ def end_all(find: Callable[[], list[Process]], seconds: float) -> tuple[list[Pro
     deadline = time.monotonic() + seconds
     killed: dict[tuple[int, int], Process] = {}
     while True:
-        alive = _stop_all(find)
+        alive = _stop_all(find, reaper=reaper)
         if not alive or time.monotonic() > deadline:
             survivors = {(process.pid, process.start) for process in alive}
             return [process for key, process in killed.items() if key not in survivors], alive
@@ -171,11 +180,11 @@ def end_all(find: Callable[[], list[Process]], seconds: float) -> tuple[list[Pro
         _await_deaths(alive)
 
 
-def _stop_all(find: Callable[[], list[Process]]) -> list[Process]:
+def _stop_all(find: Callable[[], list[Process]], *, reaper: bool) -> list[Process]:
     """Stop processes until no new one turns up; return those alive at the last look."""
     stopped: set[tuple[int, int]] = set()
     alive: list[Process] = []
-    for _ in range(STOP_ROUNDS):
+    for turn in range(STOP_ROUNDS):
         alive = find()
         fresh = [process for process in alive if (process.pid, process.start) not in stopped]
         if not fresh:
@@ -183,7 +192,23 @@ def _stop_all(find: Callable[[], list[Process]]) -> list[Process]:
         for process in fresh:
             stopped.add((process.pid, process.start))
             _try_send(process, signal.SIGSTOP)
+        if reaper and turn >= PATIENT_ROUNDS:
+            _stop_groups()
     return alive
+
+
+def _stop_groups() -> None:
+    """Stop whole process groups at once: the only way to catch a process that forks on and exits all the time.
+
+    It is gone before a scan of /proc is over, but its exited forebears are our children. As long as we do not
+    collect them, their group's number cannot be given to anybody else, so that only their kin is stopped.
+    """
+    own = os.getpgrp()
+    for group in {process.group for process in processes() if process.parent == os.getpid()} - {own}:
+        try:
+            os.killpg(group, signal.SIGSTOP)
+        except (ProcessLookupError, PermissionError):
+            continue
 
 
 def _try_send(process: Process, number: int) -> None:

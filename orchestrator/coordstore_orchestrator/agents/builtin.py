@@ -1,0 +1,93 @@
+"""The profiles that come with coord; they register by the same hook as a stranger's.
+
+The options are those of headless runs of each program as of late 2026; where a prompt can go (stdin, file) is from
+its documentation. Every agent sees the keys and addresses of its own providers, and no others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coordstore.hookspecs import hookimpl
+from coordstore_orchestrator.agents.profile import Profile
+
+if TYPE_CHECKING:
+    from coordstore_orchestrator.agents.hookspecs import RegisterProfile
+
+__all__ = ["BUILTIN", "register_profiles"]
+
+OPENAI: Final = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_ORGANIZATION")
+ANTHROPIC: Final = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL")
+GEMINI: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
+XDG: Final = ("XDG_*_HOME",)
+
+BUILTIN: Final = (
+    Profile(
+        name="claude",
+        summary="Claude Code",
+        argv=(
+            *("claude", "-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"),
+            ("--model", "{model}"),
+        ),
+        env_allow=(*ANTHROPIC, "ANTHROPIC_*MODEL*", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR", "IS_SANDBOX"),
+        env_set={"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"},
+    ),
+    Profile(
+        name="codex",
+        summary="OpenAI Codex; its own sandbox is off, since inside it no worktree can be committed from",
+        argv=(
+            *("codex", "exec", "--json", "--dangerously-bypass-approvals-and-sandbox"),
+            *("-c", "analytics.enabled=false", "-C", "{worktree}"),
+            ("-m", "{model}"),
+            "-",
+        ),
+        env_allow=(*OPENAI, "CODEX_HOME", "CODEX_API_KEY"),
+    ),
+    Profile(
+        name="gemini",
+        summary="Gemini CLI",
+        argv=("gemini", "--output-format", "stream-json", "--yolo", ("-m", "{model}")),
+        env_allow=(*GEMINI, "GOOGLE_CLOUD_*", "GOOGLE_GENAI_USE_*", "GOOGLE_APPLICATION_CREDENTIALS"),
+        env_set={"GEMINI_CLI_TRUST_WORKSPACE": "true"},
+    ),
+    Profile(
+        name="opencode",
+        summary="OpenCode",
+        argv=("opencode", "run", "--format", "json", "--auto", ("-m", "{model}"), "{instruction}"),
+        prompt="argument-file",
+        env_allow=(*OPENAI, *ANTHROPIC, *GEMINI, *XDG, "OPENCODE_CONFIG", "OPENCODE_CONFIG_*"),
+        env_set={"OPENCODE_DISABLE_AUTOUPDATE": "1"},
+    ),
+    Profile(
+        name="mini",
+        summary="mini-swe-agent",
+        argv=(
+            *("mini", "-y", "--exit-immediately", "-c", "mini.yaml", "-o", "{trace_file}"),
+            ("-m", "{model}"),
+            *("-t", "{instruction}"),
+        ),
+        prompt="argument-file",
+        env_allow=(*OPENAI, *ANTHROPIC, *GEMINI, "MSWEA_*", "LITELLM_*"),
+        env_set={"MSWEA_CONFIGURED": "true", "MSWEA_SILENT_STARTUP": "1"},
+    ),
+    Profile(
+        name="aider",
+        summary="aider",
+        argv=(
+            *("aider", "--yes-always", "--no-check-update", "--analytics-disable", "--no-show-model-warnings"),
+            *("--no-stream", "--no-pretty", "--no-gitignore"),
+            ("--model", "{model}"),
+            *("--message-file", "{prompt_file}"),
+        ),
+        prompt="file",
+        env_allow=(*OPENAI, *ANTHROPIC, *GEMINI, "AIDER_*"),
+        litter=(".aider*",),
+    ),
+)
+
+
+@hookimpl
+def register_profiles(register: RegisterProfile) -> None:
+    """Register the profiles that come with coord."""
+    for profile in BUILTIN:
+        register(profile)

@@ -1,0 +1,95 @@
+"""Which agents there are, and which one a plan means."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from typing import TYPE_CHECKING, Protocol
+
+from coordstore.errors import CoordError, InvalidArgument
+from coordstore_orchestrator.agents.profile import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pluggy
+
+__all__ = ["CommandRef", "UnknownProfile", "known_profiles", "plain_profile", "resolve_agent"]
+
+
+class UnknownProfile(CoordError, LookupError):
+    """No agent profile has that name; the message lists those there are."""
+
+
+class CommandRef(Protocol):
+    """A reference to an agent by its command line, as a plan holds it."""
+
+    @property
+    def command(self) -> Sequence[str]:
+        """The command, the program first."""
+
+
+def known_profiles() -> dict[str, Profile]:
+    """Return all profiles by name: those of coord, then those of plugins.
+
+    Raises:
+        PluginError: A plugin cannot be loaded.
+        InvalidArgument: Two profiles have the same name.
+    """
+    found: dict[str, Profile] = {}
+
+    def register(profile: Profile) -> None:
+        if profile.name in found:
+            message = f"two plugins have an agent profile {profile.name!r}: rename or remove one of them"
+            raise InvalidArgument(message)
+        found[profile.name] = profile
+
+    _manager().hook.register_profiles(register=register)
+    return dict(sorted(found.items()))
+
+
+def plain_profile(command: Sequence[str]) -> Profile:
+    """Return a profile that runs a command as it is, with the prompt on its stdin."""
+    return Profile(name="command", argv=tuple(command), verbatim=True)
+
+
+def resolve_agent(
+    reference: str | Mapping[str, Sequence[str]] | CommandRef, profiles: Mapping[str, Profile]
+) -> Profile:
+    """Return the profile that a plan means.
+
+    Args:
+        reference: A profile's name, or ``{command: [argv…]}``.
+        profiles: The profiles by name.
+
+    Raises:
+        UnknownProfile: There is none of that name.
+        InvalidArgument: The reference is neither, or its command is empty.
+    """
+    if isinstance(reference, str):
+        if reference not in profiles:
+            raise UnknownProfile(_unknown(reference, profiles))
+        return profiles[reference]
+    command = reference.get("command") if hasattr(reference, "get") else getattr(reference, "command", None)
+    if isinstance(command, str) or not command or not all(isinstance(part, str) for part in command):
+        message = f"agent {reference!r}: give a profile's name or {{command: [program, argument, …]}}"
+        raise InvalidArgument(message)
+    return plain_profile(command)
+
+
+def _unknown(name: str, profiles: Mapping[str, Profile]) -> str:
+    close = difflib.get_close_matches(name, profiles, n=1)
+    guess = f"; did you mean {close[0]!r}?" if close else ""
+    return f"no agent profile {name!r}: there are {', '.join(sorted(profiles))}; any command is {{command: […]}}{guess}"
+
+
+@functools.cache
+def _manager() -> pluggy.PluginManager:
+    """Return the library's plugin manager, which knows our hook from here on."""
+    from coordstore.plugins import plugin_manager
+    from coordstore_orchestrator.agents import builtin, hookspecs
+
+    manager = plugin_manager()
+    manager.add_hookspecs(hookspecs)
+    manager.register(builtin, "coordstore:profiles")
+    return manager
