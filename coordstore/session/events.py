@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from coordstore.names import RECORD_MAX
 
@@ -47,45 +47,41 @@ def _spelled(value: object) -> object:
     return value
 
 
+Text = Annotated[str, BeforeValidator(_spelled)]
+"""Anybody's text; what UTF-8 cannot hold is spelled out: file names and output of programs may be any bytes."""
+
+
 class _Base(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore")
 
     at: datetime = Field(default_factory=_now)
     """When, by the writer's wall clock, UTC: for people; the order is the stream's."""
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def spell_out(cls, value: object) -> object:
-        """Spell out what UTF-8 cannot hold: names of files and output of programs may be any bytes."""
-        if isinstance(value, tuple | list):
-            return tuple(_spelled(each) for each in value)
-        return _spelled(value)
-
 
 class Assigned(_Base):
     """An attempt was made and queued."""
 
     type: Literal["assigned"] = "assigned"
-    task: str
+    task: Text
     attempt: int
-    base: str
-    hint: str | None = None
+    base: Text
+    hint: Text | None = None
 
 
 class StateChanged(_Base):
     """An attempt went from one state to another."""
 
     type: Literal["state"] = "state"
-    old: str
-    new: str
-    reason: str | None = None
+    old: Text
+    new: Text
+    reason: Text | None = None
 
 
 class Note(_Base):
     """Something worth a line: where the worktree is, what was set up."""
 
     type: Literal["note"] = "note"
-    text: str
+    text: Text
 
 
 class Step(_Base):
@@ -93,33 +89,33 @@ class Step(_Base):
 
     type: Literal["step"] = "step"
     step: int
-    text: str | None = None
+    text: Text | None = None
 
 
 class ToolCall(_Base):
     """The agent called a tool."""
 
     type: Literal["tool_call"] = "tool_call"
-    name: str
-    digest: str
+    name: Text
+    digest: Text
     """SHA-256 of the arguments in canonical JSON, hex."""
-    summary: str | None = None
+    summary: Text | None = None
 
 
 class ToolResult(_Base):
     """A tool came back."""
 
     type: Literal["tool_result"] = "tool_result"
-    name: str | None = None
+    name: Text | None = None
     ok: bool
-    summary: str | None = None
+    summary: Text | None = None
 
 
 class FilesChanged(_Base):
     """Files of the worktree differ from the attempt's base; at most the first hundred are named."""
 
     type: Literal["files"] = "files"
-    paths: tuple[str, ...]
+    paths: tuple[Text, ...]
     count: int
 
 
@@ -127,14 +123,14 @@ class Message(_Base):
     """The agent said something."""
 
     type: Literal["message"] = "message"
-    text: str
+    text: Text
 
 
 class Error(_Base):
     """Something went wrong."""
 
     type: Literal["error"] = "error"
-    text: str
+    text: Text
 
 
 class Usage(_Base):
@@ -150,8 +146,8 @@ class Progress(_Base):
     """The agent reported progress by the completion contract."""
 
     type: Literal["progress"] = "progress"
-    status: str
-    next_steps: str | None = None
+    status: Text
+    next_steps: Text | None = None
 
 
 class Completion(_Base):
@@ -159,24 +155,24 @@ class Completion(_Base):
 
     type: Literal["completion"] = "completion"
     claim: Literal["complete", "failed"]
-    text: str
+    text: Text
 
 
 class CheckRun(_Base):
     """A task's check or a plan's validation was run."""
 
     type: Literal["check"] = "check"
-    command: str
+    command: Text
     ok: bool
     code: int | None
-    output: str = ""
+    output: Text = ""
 
 
 class Leftovers(_Base):
     """Processes that outlived their agent were killed."""
 
     type: Literal["leftovers"] = "leftovers"
-    processes: tuple[str, ...]
+    processes: tuple[Text, ...]
 
 
 class Integrated(_Base):
@@ -184,9 +180,9 @@ class Integrated(_Base):
 
     type: Literal["integrated"] = "integrated"
     merged: bool
-    commit: str | None = None
-    reason: str | None = None
-    files: tuple[str, ...] = ()
+    commit: Text | None = None
+    reason: Text | None = None
+    files: tuple[Text, ...] = ()
 
 
 class Unknown(_Base):

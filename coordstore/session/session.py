@@ -187,14 +187,14 @@ class Session:
         """End an attempt from outside: cancel a pending one, fail or cancel a lost one; return the revision.
 
         Raises:
-            InvalidTransition: Its state does not allow it, or it would count as completed: only its worker can say so.
+            InvalidTransition: Its state does not allow it; or `new` is one that only its worker can say.
             InvalidArgument: It runs and its worker holds the claim: request a cancellation instead.
             Conflict: It changed meanwhile.
         """
         check_transition(attempt.agent, attempt.state, new)
-        if new is State.COMPLETED:
+        if new in (State.RUNNING, State.COMPLETED):
             message = (
-                f"{attempt.agent} cannot be completed from outside: only the worker that holds its claim verified it"
+                f"{attempt.agent} cannot be made {new} from outside: only the worker that holds its claim can say so"
             )
             raise InvalidTransition(message)
         if attempt.state is State.RUNNING and not attempt.lost:
