@@ -29,9 +29,7 @@ __all__ = [
     "find_common_dir",
     "home_dir",
     "home_name",
-    "integration_dir",
     "log_dir",
-    "repo_dir",
     "session_dir",
     "state_dir",
     "worktree_dir",
@@ -95,16 +93,6 @@ def home_name(common: Path) -> str:
 def session_dir(home: Path, session: str) -> Path:
     """Return a session's folder."""
     return home / "sessions" / session
-
-
-def repo_dir(home: Path, session: str) -> Path:
-    """Return a session's bare repository, which its worktrees hang off."""
-    return session_dir(home, session) / "repo.git"
-
-
-def integration_dir(home: Path, session: str) -> Path:
-    """Return the bare repository that a session's work is merged in."""
-    return session_dir(home, session) / "integration.git"
 
 
 def worktree_dir(home: Path, session: str, agent: str) -> Path:

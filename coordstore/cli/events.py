@@ -15,7 +15,7 @@ from coordstore.cli.context import Settings, open_existing, pass_settings
 from coordstore.cli.reading import NoSuchAgent, choose_session, one_session, watch_view
 from coordstore.cli.telling import TELLERS, event_line, parse_event
 from coordstore.cli.text import Style
-from coordstore.cli.times import moment, parse_time
+from coordstore.cli.times import local_day, moment, parse_time
 from coordstore.session.cursor import read_events
 from coordstore.session.keys import SESSION_STREAM, SessionKeys
 
@@ -70,6 +70,7 @@ class Printer:
         self._wanted = wanted
         self._style = style
         self._prefix = SessionKeys(session).events + "/"
+        self._day = f"{datetime.now().astimezone():%Y-%m-%d}"
         self.printed = 0
         self.cursor: dict[str, int] = {}
 
@@ -82,10 +83,17 @@ class Printer:
             return
         self.printed += 1
         if self._style:
+            self._say_day(local_day(str(event.get("at"))), self._style)
             print(event_line(agent, event, self._style), flush=True)
             return
         place = {"agent": agent, "sequence": record.sequence, "revision": record.revision}
         print(json.dumps({"schema": 1, "session": self._session, **place, "event": event}), flush=True)
+
+    def _say_day(self, day: str, style: Style) -> None:
+        """Print the date where it changes; lines tell only the time of day."""
+        if day not in ("", self._day):
+            print(style.paint(f"-- {day}", "dim"))
+            self._day = day
 
 
 @click.command(short_help="Show what happened in a session, in order.")

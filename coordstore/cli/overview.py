@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coordstore.cli.advice import concerns, next_commands, standing, waits_for
-from coordstore.cli.text import Cell, Column, clean, table, wrap
+from coordstore.cli.text import Cell, Column, clean, clip, table, width_of, wrap
 from coordstore.cli.times import age, parse_time, span
 from coordstore.session.states import State
 
@@ -43,14 +43,14 @@ COLOURS: Final = {
 }
 COLUMNS: Final = (
     Column("TASK", least=6),
-    Column("NAME", least=8, spare=2),
+    Column("NAME", least=16, spare=2),
     Column("STATE"),
     Column("TRY", right=True),
     Column("STEP", right=True),
     Column("TIME", right=True),
     Column("WORK"),
-    Column("WHERE", least=10, spare=3),
-    Column("BRANCH", least=8, spare=4),
+    Column("WHERE", least=13, spare=3),
+    Column("BRANCH", least=13, spare=4),
 )
 ORDER: Final = ("completed", "running", "pending", "lost", "failed", "cancelled")
 REASON_LINES: Final = 3
@@ -68,14 +68,18 @@ def overview(view: SessionView, now: datetime, style: Style, *, named: bool = Tr
         named: Whether the commands at the end must name the session.
         rows: How many lines there may be; 0: as many as it takes.
     """
-    head, foot = _head(view, now, style), _foot(view, style, named=named)
+    commands = [text for text in next_commands(view, named=named) if not (rows and text.endswith("--watch"))]
+    head, foot = _head(view, now, style), _foot(view, commands, style)
     room = max(3, rows - len(head) - len(foot)) if rows else 0
     return [*head, *_tasks(view, now, style, room), *foot]
 
 
 def brief(view: SessionView, style: Style) -> str:
     """Return a session in one line."""
-    return f"{style.paint(view.session, 'bold')}  {_painted(view.state, style)}  {tally(view)}  {_goal(view)}"
+    state = state_cell(view.state, style)
+    name = clip(view.session, max(20, style.width - 40), style.mark)
+    rest = clip(f"{tally(view)}  {_goal(view)}", style.width - width_of(name + state.text) - 4, style.mark)
+    return f"{style.paint(name, 'bold')}  {style.paint(*state)}  {rest}"
 
 
 def tally(view: SessionView) -> str:
@@ -84,7 +88,7 @@ def tally(view: SessionView) -> str:
     parts = [f"{states.count(word)} {word}" for word in ORDER if word in states]
     if landed := sum(view.landed(task) for task in view.tasks):
         parts.append(f"{landed} landed")
-    return f"{len(states)} tasks: {', '.join(parts)}" if states else "no tasks"
+    return f"{len(states)}: {', '.join(parts)}" if states else "none yet"
 
 
 def state_cell(word: str, style: Style) -> Cell:
@@ -93,19 +97,18 @@ def state_cell(word: str, style: Style) -> Cell:
     return Cell(f"{symbol} {word}", COLOURS.get(word, ""))
 
 
-def _painted(word: str, style: Style) -> str:
-    cell = state_cell(word, style)
-    return style.paint(cell.text, cell.colour)
-
-
 def _goal(view: SessionView) -> str:
     return clean(str(view.meta.get("goal") or ""))
 
 
 def _head(view: SessionView, now: datetime, style: Style) -> list[str]:
-    first = f"{style.paint(view.session, 'bold')}  {_painted(view.state, style)}  {tally(view)}"
-    said = [("goal", _goal(view)), ("led by", _leader(view, now)), ("result", clean(str(view.result.get("ref") or "")))]
-    lines = [first]
+    said = [
+        ("goal", _goal(view)),
+        ("tasks", tally(view)),
+        ("led by", _leader(view, now)),
+        ("result", clean(str(view.result.get("ref") or ""))),
+    ]
+    lines = [f"{style.paint(view.session, 'bold')}  {style.paint(*state_cell(view.state, style))}"]
     for name, text in said:
         for at, line in enumerate(wrap(text, style.width - 10, 2, style.mark)):
             lines.append(f"  {style.paint('' if at else name, 'dim')}{' ' * (8 if at else 8 - len(name))}{line}")
@@ -127,22 +130,21 @@ def _tasks(view: SessionView, now: datetime, style: Style, room: int) -> list[st
     """Return the table with the reasons below their rows; at most `room` lines when that is not 0."""
     tasks = view.ordered()
     if not tasks:
-        return ["  no tasks yet"]
-    shown = tasks
+        return []
+    chosen = {task.id for task in tasks}
     reasons = {task.id: _reason(view, task, style, 1 if room else REASON_LINES) for task in tasks}
     if room and 1 + len(tasks) + sum(map(len, reasons.values())) > room:
-        shown = _chosen(tasks, reasons, room - 2)
-    if not shown:
-        return [_hidden(tasks, style)]
-    head, *rows = table(COLUMNS, [_row(view, task, now, style) for task in shown], style, "  ")
-    lines = [head]
-    for task, row in zip(shown, rows, strict=True):
-        lines += [row, *reasons[task.id]]
-    return lines if shown == tasks else [*lines, _hidden([task for task in tasks if task not in shown], style)]
+        chosen = _chosen(tasks, reasons, room - 2)
+    shown, hidden = [task for task in tasks if task.id in chosen], [task for task in tasks if task.id not in chosen]
+    lines = []
+    if shown:
+        head, *rows = table(COLUMNS, [_row(view, task, now, style) for task in shown], style, "  ")
+        lines = [head, *(line for task, row in zip(shown, rows, strict=True) for line in (row, *reasons[task.id]))]
+    return [*lines, _hidden(hidden, style)] if hidden else lines
 
 
-def _chosen(tasks: Sequence[Task], reasons: dict[str, list[str]], room: int) -> list[Task]:
-    """Return the tasks that fit, the urgent ones before the others, in the order of the plan."""
+def _chosen(tasks: Sequence[Task], reasons: dict[str, list[str]], room: int) -> set[str]:
+    """Return the tasks that fit, the urgent ones before the others."""
     taken: set[str] = set()
     rank = {state: at for at, state in enumerate(URGENT)}
     for task in sorted(tasks, key=lambda task: rank.get(task.state, len(rank))):
@@ -150,7 +152,7 @@ def _chosen(tasks: Sequence[Task], reasons: dict[str, list[str]], room: int) -> 
         if room < 0:
             break
         taken.add(task.id)
-    return [task for task in tasks if task.id in taken]
+    return taken
 
 
 def _hidden(tasks: Sequence[Task], style: Style) -> str:
@@ -198,12 +200,14 @@ def _reason(view: SessionView, task: Task, style: Style, most: int) -> list[str]
     return [f"      {style.paint(line, 'dim')}" for line in wrap(clean(text), style.width - 6, most, style.mark)]
 
 
-def _foot(view: SessionView, style: Style, *, named: bool) -> list[str]:
+def _foot(view: SessionView, commands: Sequence[str], style: Style) -> list[str]:
+    """Return what is stuck, and the commands to type next."""
     stuck = [f"{found.task + ': ' if found.task else ''}{clean(found.text)}" for found in concerns(view)]
     if len(stuck) > REASON_LINES:
         stuck[REASON_LINES - 1 :] = [f"and {len(stuck) - REASON_LINES + 1} more"]
-    lines = [""]
+    lines = []
     for text in stuck:
-        lines += [f"  {style.paint('stuck', 'yellow')}  {line}" for line in wrap(text, style.width - 9, 2, style.mark)]
-    lines += [f"  {style.paint('next', 'dim')}   {clean(text)}" for text in next_commands(view, named=named)]
-    return lines if len(lines) > 1 else []
+        first, *others = wrap(text, style.width - 9, 2, style.mark)
+        lines += [f"  {style.paint('stuck', 'yellow')}  {first}", *(" " * 9 + line for line in others)]
+    lines += [f"  {style.paint('next', 'dim')}   {clean(text)}" for text in commands]
+    return ["", *lines] if lines else []

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Screen"]
 
-ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"
-LEAVE: Final = "\x1b[?25h\x1b[?1049l"
+ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
+LEAVE: Final = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
 class Screen:

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["age", "local_time", "moment", "parse_time", "span"]
+__all__ = ["age", "local_day", "local_time", "moment", "parse_time", "span"]
 
 _SPAN = re.compile(r"(\d{1,9})(s|m|h|d)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -56,6 +56,12 @@ def age(started: str | None, ended: str | None, now: datetime) -> str:
     """Return how long something ran, or has been running; empty when it never started."""
     begin = parse_time(started)
     return span(((parse_time(ended) or now) - begin).total_seconds()) if begin else ""
+
+
+def local_day(text: str | None) -> str:
+    """Return the date, here, of a stored time; empty when there is none."""
+    found = parse_time(text)
+    return found.astimezone().strftime("%Y-%m-%d") if found else ""
 
 
 def local_time(text: str | None) -> str:
