@@ -41,6 +41,7 @@ class RunDisplay:
         self._session = session
         self._out = out
         self._quiet = quiet
+        self._headed = False
         self._shown: dict[str, str] = {}
         self._began = time.monotonic()
 
@@ -53,7 +54,8 @@ class RunDisplay:
         """Print what changed since the view before."""
         if self._quiet:
             return
-        if not self._shown:
+        if not self._headed:
+            self._headed = True
             self._print(
                 f"session {self._session}: {len(view.tasks)} tasks (watch it: coord inspect {self._session} --watch)"
             )

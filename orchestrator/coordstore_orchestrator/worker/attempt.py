@@ -84,7 +84,11 @@ class _Outcome:
 
     def result(self, exit_status: Exit | None) -> dict[str, Any]:
         """Return what is stored as the attempt's result."""
-        found = {"code": self.code or str(self.state), "reason": self.reason, "commit": self.commit}
+        found: dict[str, Any] = {
+            "code": self.code or str(self.state),
+            "reason": self.reason,
+            "commit": self.commit,
+        }
         if exit_status is not None:
             found |= {"exit": exit_status.code, "signal": exit_status.signal}
         return {name: value for name, value in found.items() if value is not None}
@@ -195,7 +199,7 @@ class _Work:
         capture = Capture(self._logs)
         argv = profile.command(prompt_file=prompt, worktree=self._worktree)
         return await self._site.guardian.spawn(
-            argv, cwd=self._worktree, env=env, stdin=prompt, capture=capture, label=self._agent
+            argv, cwd=self._worktree, env=env, stdin=profile.stdin(prompt), capture=capture, label=self._agent
         )
 
     async def _report_start(self, process: AgentProcess) -> None:
