@@ -39,8 +39,8 @@ STDOUT_LOG: Final = "stdout.log"
 STDERR_LOG: Final = "stderr.log"
 
 _HOME_NAME = re.compile(r".+-[0-9a-f]{12}")
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_NAME_MAX = 60
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_NAME_MAX = 40
 _SESSION_REPOSITORIES = ("agents.git", "own.git", "integration.git")
 
 
@@ -86,7 +86,7 @@ def home_name(common: Path) -> str:
     """Return the name of a repository's home from its common git folder."""
     real = Path(os.path.realpath(common))
     name = real.parent.name if real.name == ".git" else real.name.removesuffix(".git")
-    safe = _UNSAFE.sub("-", name).strip("-.")[:_NAME_MAX] or "repository"
+    safe = _UNSAFE.sub("-", name).strip("._-")[:_NAME_MAX] or "repository"
     return f"{safe}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from coordstore.cli.advice import concerns, next_commands, standing, waits_for
 from coordstore.cli.text import Cell, Column, clean, clip, table, width_of, wrap
 from coordstore.cli.times import age, parse_time, span
-from coordstore.session.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,19 +42,19 @@ COLOURS: Final = {
 }
 COLUMNS: Final = (
     Column("TASK", least=6),
-    Column("NAME", least=16, spare=2),
+    Column("NAME", least=16, spare=3),
     Column("STATE"),
-    Column("TRY", right=True),
-    Column("STEP", right=True),
-    Column("TIME", right=True),
+    Column("TRY", right=True, spare=2),
+    Column("STEP", right=True, spare=4),
+    Column("TIME", right=True, spare=1),
     Column("WORK"),
-    Column("WHERE", least=13, spare=3),
-    Column("BRANCH", least=13, spare=4),
+    Column("WHERE", least=13, spare=5),
+    Column("BRANCH", least=13, spare=6),
 )
 ORDER: Final = ("completed", "running", "pending", "lost", "failed", "cancelled")
 REASON_LINES: Final = 3
-URGENT: Final = (State.RUNNING, State.FAILED, State.PENDING)
-"""What is shown first where not all tasks fit."""
+URGENT: Final = {"lost": -3, "running": -2, "failed": -1}
+"""What is shown first where not all tasks fit; then refused work, then the rest."""
 
 
 def overview(view: SessionView, now: datetime, style: Style, *, named: bool = True, rows: int = 0) -> list[str]:
@@ -108,7 +107,9 @@ def _head(view: SessionView, now: datetime, style: Style) -> list[str]:
         ("led by", _leader(view, now)),
         ("result", clean(str(view.result.get("ref") or ""))),
     ]
-    lines = [f"{style.paint(view.session, 'bold')}  {style.paint(*state_cell(view.state, style))}"]
+    state = state_cell(view.state, style)
+    name = clip(view.session, style.width - width_of(state.text) - 2, style.mark)
+    lines = [f"{style.paint(name, 'bold')}  {style.paint(*state)}"]
     for name, text in said:
         for at, line in enumerate(wrap(text, style.width - 10, 2, style.mark)):
             lines.append(f"  {style.paint('' if at else name, 'dim')}{' ' * (8 if at else 8 - len(name))}{line}")
@@ -134,7 +135,7 @@ def _tasks(view: SessionView, now: datetime, style: Style, room: int) -> list[st
     chosen = {task.id for task in tasks}
     reasons = {task.id: _reason(view, task, style, 1 if room else REASON_LINES) for task in tasks}
     if room and 1 + len(tasks) + sum(map(len, reasons.values())) > room:
-        chosen = _chosen(tasks, reasons, room - 2)
+        chosen = _chosen(view, reasons, room - 2)
     shown, hidden = [task for task in tasks if task.id in chosen], [task for task in tasks if task.id not in chosen]
     lines = []
     if shown:
@@ -143,22 +144,21 @@ def _tasks(view: SessionView, now: datetime, style: Style, room: int) -> list[st
     return [*lines, _hidden(hidden, style)] if hidden else lines
 
 
-def _chosen(tasks: Sequence[Task], reasons: dict[str, list[str]], room: int) -> set[str]:
+def _chosen(view: SessionView, reasons: dict[str, list[str]], room: int) -> set[str]:
     """Return the tasks that fit, the urgent ones before the others."""
     taken: set[str] = set()
-    rank = {state: at for at, state in enumerate(URGENT)}
-    for task in sorted(tasks, key=lambda task: rank.get(task.state, len(rank))):
-        room -= 1 + len(reasons[task.id])
-        if room < 0:
-            break
-        taken.add(task.id)
+    for task in sorted(view.ordered(), key=lambda task: URGENT.get(_word(task), view.left_out(task.id) is None)):
+        needed = 1 + len(reasons[task.id])
+        if needed <= room:
+            taken.add(task.id)
+            room -= needed
     return taken
 
 
 def _hidden(tasks: Sequence[Task], style: Style) -> str:
     words = [_word(task) for task in tasks]
     kinds = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    return style.paint(f"  {style.mark} and {len(tasks)} more: {kinds}", "dim")
+    return style.paint(clip(f"  {style.mark} and {len(tasks)} more: {kinds}", style.width, style.mark), "dim")
 
 
 def _word(task: Task) -> str:
@@ -186,7 +186,7 @@ def _where(view: SessionView, task: Task, latest: Attempt | None) -> str:
     if needs := waits_for(view, task):
         return clean(f"after {', '.join(needs)}")
     if latest is None or latest.text("host") is None:
-        return "queued" if task.state is State.PENDING and latest else ""
+        return "queued" if latest and str(task.state) == "pending" else ""
     host = (latest.text("host") or "").partition(".")[0]
     pid = latest.text("pid")
     return clean(f"{pid}@{host}" if pid else host)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +15,7 @@ from coordstore.session import State, events
 from coordstore.session.session import Session, as_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from coordstore import CoordStore
@@ -98,7 +97,7 @@ class Story:
         first = await self.start("tests", 4103, 3)
         await self.finish(first, State.FAILED, "exit status 1")
         again = await self.start("tests", 4203, 9)
-        await self.finish(again, State.FAILED, "check failed: \x1b[2Jmake test: 3 of 40 tests failed\nsee the output " * 6)
+        await self.finish(again, State.FAILED, "check failed: \x1b[2Jmake test: 3 of 40 failed\nsee the output " * 6)
         await self.finish(await self.start("scope", 4105, 2), State.COMPLETED)
         await self.merged("scope", refused="changed files outside of its scope: secrets.txt")
         view = await self.session.view()
