@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-demo: $(READY)  ## several agents at work on a real repository, merged at the end
+demo: compiled  ## several agents at work on a real repository, merged at the end
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
 test: $(READY)  ## the whole suite, then the wheel on every Python at hand
@@ -29,7 +29,7 @@ lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 	$(BIN)/python scripts/requirements_table.py --check
 	$(BIN)/towncrier build --draft --version next >/dev/null
 
-bench: $(READY)  ## goals and figures of this machine
+bench: compiled  ## goals and figures of this machine
 	$(BIN)/python -m benchmarks
 
 docs: $(READY)  ## write the generated pages
@@ -53,3 +53,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
+
+# Where bytecode is not written on import, a cold start would measure the compiler.
+.PHONY: compiled
+compiled: $(READY)
+	@$(BIN)/python -m compileall -q coordstore backends orchestrator benchmarks
