@@ -189,7 +189,7 @@ class Unknown(_Base):
     """An event of a kind this version does not know, kept whole."""
 
     type: Literal["unknown"] = "unknown"
-    raw: Any
+    raw: Annotated[Any, BeforeValidator(_spelled)]
 
 
 Event = (

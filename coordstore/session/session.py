@@ -295,7 +295,7 @@ class Session:
             InvalidArgument: An orchestrator leads it.
         """
         view = await self.view()
-        if view.leader:
+        if self.keys.leader in view.entries:
             message = (
                 f"session {self.name!r} is led by {view.leader.get('host')}:{view.leader.get('pid')}: stop that first"
             )

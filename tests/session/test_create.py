@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.session.stage import META, Stage
 if TYPE_CHECKING:
     from coordstore.model import Committed, Transaction
 
-PLAN = {"b": {"prompt": "one"}, "a": {"prompt": "two", "needs": ["b"]}}
+PLAN: dict[str, dict[str, Any]] = {"b": {"prompt": "one"}, "a": {"prompt": "two", "needs": ["b"]}}
 
 
 class Cut(MemoryStore):
@@ -109,7 +109,7 @@ async def test_a_late_creator_does_not_touch_what_another_completed() -> None:
 
 async def test_ten_thousand_tasks_and_long_ones() -> None:
     stage = Stage()
-    plan = {f"t{number}": {"prompt": "x"} for number in range(10_000)}
+    plan: dict[str, dict[str, Any]] = {f"t{number}": {"prompt": "x"} for number in range(10_000)}
     plan |= {f"long{number}": {"prompt": "y" * 700_000} for number in range(3)}
     assert await stage.session.create(META, plan)
     view = await stage.session.view()
