@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from coordstore_orchestrator.git.errors import WorktreeRefused
 from coordstore_orchestrator.git.objects import algorithm_of, commit_text, write_loose
 from coordstore_orchestrator.git.refs import write_file
-from coordstore_orchestrator.git.run import git, text_of
+from coordstore_orchestrator.git.run import git, text_of, to_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ async def _changed(work: Work, ignore: Sequence[str]) -> list[str]:
     args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=dirty"]
     if ignore:
         litter = work.own / "info" / "litter"
-        write_file(litter, "\n".join(ignore).encode() + b"\n")
+        await to_end(write_file, litter, "\n".join(ignore).encode() + b"\n")
         args = ["-c", f"core.excludesFile={litter}", *args]
     result = await git(args, cwd=work.folder, env=work.env, check=False)
     if result.returncode:
@@ -108,9 +108,7 @@ async def _changed(work: Work, ignore: Sequence[str]) -> list[str]:
 
 async def _with_new_index(work: Work, args: Sequence[str]) -> GitResult:
     """Ask again with an index made from HEAD: the agent's was damaged, or of a kind that ours cannot follow."""
-    for name in ("index", "index.lock"):
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(work.env["GIT_DIR"], name))
+    await to_end(os.unlink, work.env["GIT_INDEX_FILE"])
     await git(["read-tree", "HEAD"], cwd=work.folder, env=work.env)
     return await git(args, cwd=work.folder, env=work.env)
 

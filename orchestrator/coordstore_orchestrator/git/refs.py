@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.git.errors import GitError
@@ -14,11 +15,16 @@ from coordstore_orchestrator.git.errors import GitError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["read_head", "read_ref", "write_file", "write_ref"]
+__all__ = ["private_folder", "read_head", "read_ref", "write_file", "write_ref"]
 
 _OID: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _BRANCH: Final = re.compile(r"refs/[^\x00-\x20\x7f~^:?*\[\\]+")
 SMALL: Final = 4096
+PATIENCE_OF_GIT: Final = 0.1
+"""Seconds that git itself waits for a ref's lock (`core.filesRefLockTimeout`)."""
+PATIENCE: Final = 1.0
+"""Seconds after which a lock that never changed is a dead process's."""
+LOOK_AGAIN: Final = 0.002
 
 
 def read_head(git_dir: Path, common: Path) -> tuple[str | None, str | None]:
@@ -89,27 +95,63 @@ def write_ref(path: Path, value: str, *, break_lock: bool = False, durable: bool
     Args:
         path: The ref's file.
         value: What it shall hold.
-        break_lock: Whether a lock found there is known to be a dead process's.
+        break_lock: Whether a lock that stays there can only be a dead process's.
         durable: Whether it is on the disk on return.
 
     Raises:
         GitError: A lock is held, or a folder is in the way.
     """
     lock = path.with_name(path.name + ".lock")
-    if break_lock:
-        lock.unlink(missing_ok=True)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _fill(lock, value.encode() + b"\n", durable=durable)
-    except FileExistsError as error:
-        message = f"{str(lock)!r} exists: another git holds that ref; if none runs any more, remove the lock file"
-        raise GitError(message) from error
+    private_folder(path.parent)
+    _take(lock, value.encode() + b"\n", break_lock=break_lock, durable=durable)
     try:
         lock.replace(path)
     except OSError as error:
         lock.unlink(missing_ok=True)
         message = f"cannot write the ref {str(path)!r}: {error.strerror}; a branch below that name may be in the way"
         raise GitError(message) from error
+
+
+def _take(lock: Path, data: bytes, *, break_lock: bool, durable: bool) -> None:
+    """Create a lock file with the new value in it, waiting for another holder as git does.
+
+    Also a dead agent's lock is waited for: `git gc` in any worktree takes the lock of each ref for an instant, and a
+    lock taken from under it would cost the new value.
+    """
+    until = time.monotonic() + (PATIENCE if break_lock else PATIENCE_OF_GIT)
+    first = None
+    while True:
+        try:
+            return _fill(lock, data, durable=durable)
+        except FileExistsError as error:
+            held = _identity(lock)
+            first = first or held
+            if time.monotonic() < until or held is None:
+                time.sleep(LOOK_AGAIN)  # git's lock files have nothing to wait on
+            elif break_lock and held == first:
+                lock.unlink(missing_ok=True)
+            else:
+                message = f"{str(lock)!r} exists: another git holds it; if none runs any more, remove that lock file"
+                raise GitError(message) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder, and those around it that are missing, for its owner only.
+
+    Args:
+        path: The folder.
+    """
+    if not path.parent.exists():
+        private_folder(path.parent)
+    path.mkdir(exist_ok=True, mode=0o700)
 
 
 def _fill(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -131,7 +173,7 @@ def write_file(path: Path, data: bytes) -> bool:
         if path.read_bytes() == data and not path.is_symlink():
             return False
     except OSError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     temporary.unlink(missing_ok=True)
     _fill(temporary, data)

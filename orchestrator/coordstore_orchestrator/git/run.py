@@ -9,27 +9,33 @@ file system monitors, replacement objects and background maintenance are off.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
+import shutil
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from coordstore_orchestrator.git.errors import GitError, GitMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["MINIMUM", "GitResult", "git", "pipe", "require_git", "text_of"]
+__all__ = ["MINIMUM", "GitResult", "git", "pipe", "require_git", "text_of", "to_end"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MINIMUM: Final = (2, 38)
 """The first git with `merge-tree --write-tree`."""
 PRIVATE: Final = 0o077
 """The umask under which git creates what is ours alone."""
 STDERR_TAIL: Final = 2000
+SHOWN_ARGUMENTS: Final = 3
 
 _THREADS: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="git")
 _PASSED: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ")
@@ -201,9 +207,11 @@ def failure(argv: Sequence[str], result: GitResult) -> GitError:
         result: What it left.
     """
     tail = result.stderr.decode(errors="replace").strip()[-STDERR_TAIL:]
+    telling = [line for line in tail.splitlines() if line.startswith(("fatal:", "error:"))]
+    said = "; ".join(telling) or tail or "git gave no reason"
     status = f"signal {-result.returncode}" if result.returncode < 0 else f"exit status {result.returncode}"
-    said = tail or "git gave no reason"
-    message = f"`{' '.join(argv[:3])} …` failed with {status}: {said}{_advice(tail)}"
+    command = " ".join(argv[:3]) + (" …" if len(argv) > SHOWN_ARGUMENTS else "")
+    message = f"`{command}` failed with {status}: {said}{_advice(tail)}"
     return GitError(message, argv=argv, returncode=result.returncode, stderr=tail)
 
 
@@ -217,6 +225,12 @@ _ADVICE: Final = (
 
 def _advice(stderr: str) -> str:
     return next((advice for sign, advice in _ADVICE if sign in stderr), "")
+
+
+@functools.cache
+def _executable(path: str) -> str:
+    """Return where git is, looked up once: else each start tries every folder of PATH."""
+    return shutil.which("git", path=path) or "git"
 
 
 def _argv(args: Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -289,6 +303,7 @@ class _Job:
     def _spawn(self, command: _Command, source: int | None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command.argv,
+            executable=_executable(command.env.get("PATH", os.defpath)),
             cwd=self._cwd,
             env=command.env,
             stdin=source,
@@ -336,15 +351,36 @@ def _result(process: subprocess.Popen[bytes], stdin: bytes | None) -> GitResult:
 
 async def _on_thread(job: _Job) -> list[GitResult]:
     """Run a job on a thread; when cancelled, kill it and wait until it has ended."""
-    future = asyncio.get_running_loop().run_in_executor(_THREADS, job.run)
+    return await _ended(asyncio.get_running_loop().run_in_executor(_THREADS, job.run), job.kill)
+
+
+async def to_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function on a thread, and return only when it has ended.
+
+    Args:
+        function: What to run; short, since it cannot be stopped.
+        args: Its arguments.
+        kwargs: Its named arguments.
+
+    Cancelled: the function has run to its end, so nothing of it goes on behind the caller's back.
+    """
+    return await _ended(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)), _nothing)
+
+
+def _nothing() -> None:
+    """Do not hurry what is short anyway."""
+
+
+async def _ended(future: asyncio.Future[T], hurry: Callable[[], None]) -> T:
+    """Return a future's result; when cancelled, hurry it and wait until it is done."""
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        job.kill()
+        hurry()
         while not future.done():
             try:
                 await asyncio.wait([future])
             except asyncio.CancelledError:
-                continue  # asked again: the process is being waited for already
+                continue  # asked again: it is being waited for already
         future.exception()  # looked at: the caller is told of the cancellation instead
         raise

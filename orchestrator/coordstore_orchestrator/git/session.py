@@ -16,11 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from coordstore.errors import InvalidArgument
 from coordstore_orchestrator.git import leftovers
 from coordstore_orchestrator.git.errors import GitError, WorktreeRefused
 from coordstore_orchestrator.git.objects import Identity, descends
-from coordstore_orchestrator.git.refs import read_head, read_ref, write_ref
-from coordstore_orchestrator.git.run import git, text_of
+from coordstore_orchestrator.git.refs import private_folder, read_head, read_ref, write_ref
+from coordstore_orchestrator.git.run import git, text_of, to_end
 from coordstore_orchestrator.git.skeleton import Skeleton, object_stores
 from coordstore_orchestrator.git.worktrees import Worktrees
 
@@ -39,12 +40,12 @@ class SessionRepository:
     """The private repositories of one session, in one folder.
 
     Args:
-        folder: Where they are, or are to be made.
+        folder: Where they are, or are to be made: an absolute path, since worktrees point to it.
         now: The wall clock, for commit times.
     """
 
     def __init__(self, folder: str | Path, *, now: Callable[[], float] = time.time) -> None:
-        self.folder = Path(os.path.realpath(folder))
+        self.folder = Path(folder)
         self.agents_path = self.folder / "agents.git"
         self.path = self.folder / "own.git"
         self._worktrees = Worktrees(self.agents_path, self.path)
@@ -63,16 +64,22 @@ class SessionRepository:
             user: Whose objects and identity they share.
             base_oid: The commit that the session starts from, kept alive in our repository by a ref.
 
+        Raises:
+            InvalidArgument: The folder's path is not absolute.
+
         A crash or a cancellation at any step is made good by calling it again.
         """
-        await asyncio.to_thread(self._create, user, base_oid)
+        await to_end(self._create, user, base_oid)
 
     def _create(self, user: UserRepository, base_oid: str) -> None:
+        if not self.folder.is_absolute():
+            message = f"{str(self.folder)!r} must be absolute: worktrees elsewhere point to it"
+            raise InvalidArgument(message)
         settings = dict(user.settings) | {"core.sharedRepository": "0600"}
         who = {"user.name": user.identity.name, "user.email": user.identity.email}
         agents = settings | who | _DURABLE | {"core.hooksPath": os.devnull, "core.logAllRefUpdates": "true"}
         agents |= {"core.fsmonitor": "false", "commit.gpgSign": "false", "tag.gpgSign": "false"}
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.folder)
         theirs = [user.objects]
         shape = Skeleton(user.algorithm, [self.agents_path / "objects", *theirs], settings, user.exclude, user.shallow)
         self._skeletons[self.path] = shape
@@ -92,14 +99,14 @@ class SessionRepository:
         for path, skeleton in self._skeletons.items():
             wider = replace(skeleton, borrow=[*dict.fromkeys([*skeleton.borrow, objects])])
             self._skeletons[path] = wider
-            await asyncio.to_thread(wider.write, path)
+            await to_end(wider.write, path)
 
     async def restore(self) -> list[str]:
         """Undo what agents did to the configuration of their repository; return the names of what was changed.
 
         Other agents' git would otherwise run what one of them planted; ours never reads it.
         """
-        return await asyncio.to_thread(self._restore)
+        return await to_end(self._restore)
 
     def _restore(self) -> list[str]:
         skeleton = self._skeletons.get(self.agents_path)
@@ -134,13 +141,13 @@ class SessionRepository:
         """
         where = Path(path)
         try:
-            await asyncio.to_thread(self._add, agent, base_oid, where, branch=branch)
+            await to_end(self._add, agent, base_oid, where, branch=branch)
             env = self._env(agent, where) | {"GIT_INDEX_FILE": str(self._worktrees.admin(agent) / "index")}
             await git(["read-tree", "--reset", "-u", base_oid], cwd=where, env=env)
         except WorktreeRefused:
             raise
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._worktrees.forget, agent))
+            await to_end(self._worktrees.forget, agent)
             raise
 
     def _add(self, agent: str, base_oid: str, path: Path, *, branch: bool) -> None:
@@ -180,13 +187,13 @@ class SessionRepository:
             GitError: git failed; the worktree is as it was.
         """
         where = Path(path)
-        head = await asyncio.to_thread(self._before_commit, agent, where)
+        head = await to_end(self._before_commit, agent, where)
         work = leftovers.Work(self.path, self.agents_path / "objects", self._env(agent, where), where)
         tree = await leftovers.tree(work, ignore)
         if tree is None:
             return None
-        oid = await asyncio.to_thread(leftovers.commit, work, tree, head, self._identity, int(self._now()), message)
-        await asyncio.to_thread(self._move, agent, oid)
+        oid = await to_end(leftovers.commit, work, tree, head, self._identity, int(self._now()), message)
+        await to_end(self._move, agent, oid)
         return oid
 
     def _before_commit(self, agent: str, path: Path) -> str:
@@ -227,7 +234,7 @@ class SessionRepository:
             WorktreeRefused: The folder is not that worktree, or its HEAD does not descend from the base.
         """
         stores = [self.agents_path / "objects", self.path / "objects"]
-        tip, known = await asyncio.to_thread(self._head, agent, Path(path), base_oid, stores)
+        tip, known = await to_end(self._head, agent, Path(path), base_oid, stores)
         if known is None:
             args = ["merge-base", "--is-ancestor", "--end-of-options", base_oid, tip]
             result = await git(args, git_dir=self.path, check=False)
@@ -282,7 +289,7 @@ class SessionRepository:
         Raises:
             WorktreeRefused: The folder is another one than was made; it is left alone.
         """
-        await asyncio.to_thread(self._remove, agent, path)
+        await to_end(self._remove, agent, path)
 
     def _remove(self, agent: str, path: str | Path | None) -> None:
         made = self._worktrees.folder(agent)

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from coordstore_orchestrator.git.refs import write_file
+from coordstore_orchestrator.git.refs import private_folder, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class Skeleton:
             path: Its git directory.
         """
         for folder in _FOLDERS:
-            (path / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(path / folder)
         contents = {"objects/info/alternates": self._alternates(), "info/exclude": self.exclude}
         if self.shallow:
             contents["shallow"] = self.shallow

@@ -42,6 +42,7 @@ class UserRepository:
         git_dir: The git directory of the worktree the user is in.
         common_dir: The one shared by all worktrees of the repository.
         top_level: The root of the user's checkout; None in a bare repository.
+        home_name: The folder name under which its state is kept.
         algorithm: The hash of its object ids.
         identity: Who commits there, as git would resolve it.
         settings: What agents' worktrees take over from its configuration, by `section.key`.
@@ -52,6 +53,7 @@ class UserRepository:
     git_dir: Path
     common_dir: Path
     top_level: Path | None
+    home_name: str
     algorithm: Algorithm
     identity: Identity
     settings: Mapping[str, str]
@@ -83,6 +85,7 @@ class UserRepository:
             git_dir=Path(place.git_dir),
             common_dir=common,
             top_level=top_level,
+            home_name=await asyncio.to_thread(home_name, place.common_dir),
             algorithm=cast("Algorithm", config.get("extensions.objectformat", "sha1")),
             identity=identity,
             settings={key: config[key] for key in _CARRIED if key in config},
@@ -94,11 +97,6 @@ class UserRepository:
     def name(self) -> str:
         """What people call it."""
         return repository_name(str(self.common_dir))
-
-    @property
-    def home_name(self) -> str:
-        """The folder name under which its state is kept."""
-        return home_name(str(self.common_dir))
 
     @property
     def cwd(self) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from coordstore_orchestrator.git.errors import WorktreeRefused
 from coordstore_orchestrator.git.names import checked, is_name
-from coordstore_orchestrator.git.refs import read_head, write_file, write_ref
+from coordstore_orchestrator.git.refs import private_folder, read_head, write_file, write_ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +74,7 @@ class Worktrees:
         write_ref(record / "HEAD", base)
         _make_folder(path)
         write_file(record / "inode", _inode(path))
-        admin.mkdir(parents=True, mode=0o700)
+        admin.mkdir(mode=0o700)
         write_file(admin / "locked", b"in use by coord\n")  # before `gitdir`: nobody's prune may take it
         write_file(admin / "gitdir", os.fsencode(path / ".git") + b"\n")
         write_file(admin / "commondir", b"../..\n")
@@ -177,7 +177,7 @@ def refuse_place(path: Path, forbidden: Iterable[Path]) -> None:
 
 
 def _make_folder(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from coordstore_orchestrator.git.batch import contents
 from coordstore_orchestrator.git.objects import Identity, algorithm_of, commit_text, write_loose
 from coordstore_orchestrator.git.refs import read_ref, write_file, write_ref
-from coordstore_orchestrator.git.run import failure, git, text_of
+from coordstore_orchestrator.git.run import failure, git, text_of, to_end
 from coordstore_orchestrator.git.skeleton import Skeleton
 from coordstore_orchestrator.merge.attributes import info_attributes
 
@@ -111,7 +111,7 @@ class Integration:
             b"",
             user.shallow,
         )
-        await asyncio.to_thread(skeleton.write, self.path)
+        await to_end(skeleton.write, self.path)
         await session.borrow(self.path / "objects")
         base = await asyncio.to_thread(read_ref, session.path, "refs/coord/base")
         if base is not None:
@@ -124,7 +124,7 @@ class Integration:
         paths = text_of((await git(args, git_dir=self.path)).stdout).split("\0")[:-1]
         found = await contents(self.path, [f"{base}:{path}" for path in paths])
         files = {path.rpartition("/")[0]: data for path, data in zip(paths, found, strict=True) if data is not None}
-        await asyncio.to_thread(write_file, self.path / "info/attributes", info_attributes(files))
+        await to_end(write_file, self.path / "info/attributes", info_attributes(files))
 
     async def merge(
         self, ours: str, theirs: str, *, message: str, base: str | None = None, author: Identity | None = None
@@ -151,9 +151,7 @@ class Integration:
         if result.returncode == 1:
             return MergeResult(None, await self._conflicts(tree, rest))
         text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
-        oid = await asyncio.to_thread(
-            write_loose, self.path / "objects", "commit", text, algorithm_of(ours), durable=True
-        )
+        oid = await to_end(write_loose, self.path / "objects", "commit", text, algorithm_of(ours), durable=True)
         return MergeResult(oid, fast=base == ours)
 
     async def _conflicts(self, tree: str, rest: str) -> tuple[Conflict, ...]:
@@ -170,7 +168,7 @@ class Integration:
             name: The branch.
             oid: Its commit.
         """
-        await asyncio.to_thread(write_ref, self.path / "refs/heads" / name, oid, break_lock=True)
+        await to_end(write_ref, self.path / "refs/heads" / name, oid, break_lock=True)
 
     @contextlib.asynccontextmanager
     async def scratch(self, commit: str, path: str | Path) -> AsyncIterator[Path]:

@@ -22,13 +22,14 @@ from coordstore_orchestrator.git.names import checked
 from coordstore_orchestrator.git.run import git, pipe, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from coordstore_orchestrator.git.user import UserRepository
 
 __all__ = ["epoch_ref", "land", "release_epoch", "result_ref", "take_epoch"]
 
-_DURABLE: Final = ("-c", "core.fsync=committed,index", "-c", "core.fsyncMethod=fsync")
+_DURABLE: Final = ("-c", "core.fsync=committed", "-c", "core.fsyncMethod=fsync")
 _TOKEN: Final = re.compile(r"coord epoch (\d+)")
 
 
@@ -83,8 +84,7 @@ async def take_epoch(user: UserRepository, session: str, base: str, token: int =
     if current and held and int(held[1]) > token:
         message = f"another orchestrator leads {session} since: its epoch has token {held[1]}, ours is {token}"
         raise LandRefused(message, ref=name, found=current.oid)
-    moves = {name: (current.oid if current else None, tag)}
-    await _move(user, session, moves)
+    await _move(user, session, {name: (current.oid if current else None, tag)})
     return tag
 
 
@@ -188,7 +188,7 @@ async def _tag(user: UserRepository, session: str, base: str, token: int) -> str
     return text_of(result.stdout).strip()
 
 
-async def _move(user: UserRepository, session: str, moves: dict[str, tuple[str | None, str | None]]) -> None:
+async def _move(user: UserRepository, session: str, moves: Mapping[str, tuple[str | None, str | None]]) -> None:
     """Move refs from an old to a new value (None: absent) in one transaction, or none of them."""
     who = user.identity
     env = {"GIT_COMMITTER_NAME": who.name, "GIT_COMMITTER_EMAIL": who.email}  # for the new ref's log
@@ -211,7 +211,7 @@ def _instruction(name: str, old: str | None, new: str | None) -> str:
 
 
 async def _explain(
-    user: UserRepository, session: str, moves: dict[str, tuple[str | None, str | None]], error: GitError
+    user: UserRepository, session: str, moves: Mapping[str, tuple[str | None, str | None]], error: GitError
 ) -> None:
     """Raise what a refused transaction means, when one of its refs is not as it had to be."""
     refs = await _refs(user, session)
