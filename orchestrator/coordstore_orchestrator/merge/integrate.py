@@ -132,7 +132,7 @@ class Integration:
         """Merge one commit into another, always by a merge commit of its own.
 
         Args:
-            ours: What has been integrated so far: the first parent.
+            ours: The id, in full, of what has been integrated so far: the first parent.
             theirs: The work: the second parent.
             message: What the commit says.
             base: Where the work began, when known: tells a merge into that very commit apart.
@@ -145,9 +145,10 @@ class Integration:
         """
         args = ["merge-tree", "--write-tree", "-z", "--end-of-options", ours, theirs]
         result = await git(args, git_dir=self.path, check=False)
-        if result.returncode not in {0, 1}:
-            raise failure(["git", *args], result)
         tree, _, rest = text_of(result.stdout).partition("\0")
+        # 1 says "conflicts", but also "no such commit": then without a tree.
+        if result.returncode not in {0, 1} or len(tree) != len(ours):
+            raise failure(["git", *args], result)
         if result.returncode == 1:
             return MergeResult(None, await self._conflicts(tree, rest))
         text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
