@@ -11,7 +11,6 @@ import contextlib
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coordstore.errors import Conflict, CoordError, LeaseLost
@@ -20,6 +19,7 @@ from coordstore.model import Put
 from coordstore.session import SessionView, State
 from coordstore.session.session import Session, as_value, now_text
 from coordstore_orchestrator.git.session import SessionRepository
+from coordstore_orchestrator.merge.final import FinalValidation
 from coordstore_orchestrator.merge.integrate import Integration
 from coordstore_orchestrator.merge.land import land, release_epoch, take_epoch
 from coordstore_orchestrator.merge.merger import Merger
@@ -34,6 +34,7 @@ from coordstore_orchestrator.worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from coordstore.store import CoordStore
     from coordstore_orchestrator.agents import Profile
@@ -66,6 +67,18 @@ class RunOptions:
     environ: Mapping[str, str]
     merge: bool = True
     seen: Callable[[SessionView], None] = field(default=lambda _view: None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What leading a session on this host takes."""
+
+    leadership: Leadership
+    guardian: Guardian
+    repository: SessionRepository
+    integration: Integration
+    base: str
+    epoch: str
 
 
 class Run:
@@ -133,16 +146,23 @@ class Run:
             await created
             leadership = await stack.enter_async_context(lead(self._session, self._holder, is_dead))
             view = await self._take_over()
-            base = str(view.meta["base"])
-            repository = SessionRepository(self._folder)
-            await repository.create(self._user, base)
-            await _save_left_work(repository)
-            integration = Integration(self._folder / "integration.git")
-            await integration.create(self._user, repository)
-            token = leadership.fence.create_revision or 0
-            epoch = await take_epoch(self._user, self._session.name, base, token)
-            view = await self._drive(view, leadership, guardian, repository, integration, base)
-            return await self._settle(view, leadership, integration, epoch)
+            tools = await self._prepare(str(view.meta["base"]), leadership, guardian)
+            view = await self._drive(view, tools)
+            if all(settled(view, task) for task in view.tasks.values()):
+                await self._finish(view, tools)
+            await release_epoch(self._user, self._session.name, tools.epoch)
+            return await self._session.view()
+
+    async def _prepare(self, base: str, leadership: Leadership, guardian: Guardian) -> _Tools:
+        """Make or reopen the session's repositories, and become the one who may land."""
+        repository = SessionRepository(self._folder)
+        await repository.create(self._user, base)
+        await _save_left_work(repository)
+        integration = Integration(self._folder / "integration.git")
+        await integration.create(self._user, repository)
+        token = leadership.fence.create_revision or 0
+        epoch = await take_epoch(self._user, self._session.name, base, token)
+        return _Tools(leadership, guardian, repository, integration, base, epoch)
 
     async def _take_over(self) -> SessionView:
         """Free what dead processes of this host held; return the session as it stands."""
@@ -160,21 +180,12 @@ class Run:
                     log.info("claim of %s changed meanwhile", attempt.agent)
         return await self._session.view()
 
-    async def _drive(
-        self,
-        view: SessionView,
-        leadership: Leadership,
-        guardian: Guardian,
-        repository: SessionRepository,
-        integration: Integration,
-        base: str,
-    ) -> SessionView:
-        """Run orchestrator and workers until the session is settled or drained."""
+    def _site(self, view: SessionView, tools: _Tools) -> Site:
         options = self._options
-        site = Site(
+        return Site(
             session=self._session.name,
-            repository=repository,
-            guardian=guardian,
+            repository=tools.repository,
+            guardian=tools.guardian,
             worktrees=self._folder / "worktrees",
             logs=self._folder / "logs",
             profiles=options.profiles,
@@ -183,13 +194,16 @@ class Run:
             environ=options.environ,
             run=str(self._holder["run"]),
         )
-        validator = Validator(integration, self._folder, guardian, view.meta.get("validate") or (), options.environ)
-        merger = Merger(self._session, leadership, integration, base, validator.run)
-        self._worker = Worker(self._session, AttemptRunner(site), options.slots, self._holder)
-        self._orchestrator = Orchestrator(self._session, leadership, base, merger, options.seen)
+
+    async def _drive(self, view: SessionView, tools: _Tools) -> SessionView:
+        """Run orchestrator and workers until the session is settled or drained."""
+        options, lease = self._options, tools.leadership.lease
+        merger = Merger(self._session, tools.leadership, tools.integration, tools.base)
+        self._worker = Worker(self._session, AttemptRunner(self._site(view, tools)), options.slots, self._holder)
+        self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, merger, options.seen)
         serving = asyncio.ensure_future(self._worker.run())
         driving = asyncio.ensure_future(self._orchestrator.run())
-        alarm = asyncio.ensure_future(leadership.lease.wait_lost())
+        alarm = asyncio.ensure_future(lease.wait_lost())
         try:
             await asyncio.wait({serving, driving, alarm}, return_when=asyncio.FIRST_COMPLETED)
             if driving.done():
@@ -197,34 +211,36 @@ class Run:
             if serving.done():
                 serving.result()
             message = f"lost the leadership of session {self._session.name}: the store was out of reach for too long"
-            raise LeaseLost(message, lease=leadership.lease.id)
+            raise LeaseLost(message, lease=lease.id)
         finally:
             for task in (serving, driving, alarm):
                 task.cancel()
             await asyncio.gather(serving, driving, alarm, return_exceptions=True)
 
-    async def _settle(
-        self, view: SessionView, leadership: Leadership, integration: Integration, epoch: str
-    ) -> SessionView:
-        """Land what was integrated and record how the session ended; nothing when it was cut short."""
-        if all(settled(view, task) for task in view.tasks.values()):
-            await self._finish(view, leadership, integration, epoch)
-        await release_epoch(self._user, self._session.name, epoch)
-        return await self._session.view()
-
-    async def _finish(self, view: SessionView, leadership: Leadership, integration: Integration, epoch: str) -> None:
+    async def _finish(self, view: SessionView, tools: _Tools) -> None:
+        """Validate and land what was integrated, and record how the session ended."""
+        fence = tools.leadership.fence
+        if not view.result.get("final"):
+            view = await self._validated(view, tools)
         merged = [task for task in view.tasks if view.merged(task).get("merged")]
-        base = str(view.meta["base"])
         result = {**view.result, "final": _final(view, merged)}
         if self._options.merge:
-            if view.tip is not None and view.tip != base and result.get("commit") != view.tip:
-                result["ref"] = await land(self._user, integration.path, self._session.name, view.tip, epoch)
+            if view.tip is not None and view.tip != tools.base and result.get("commit") != view.tip:
+                source = tools.integration.path
+                result["ref"] = await land(self._user, source, self._session.name, view.tip, tools.epoch)
                 result["commit"] = view.tip
             result |= {"landed": merged, "ended": result.get("ended") or now_text()}
         if result != view.result:
-            await self._session.store.transact(
-                [Put(self._session.keys.result, as_value(result))], fence=leadership.fence
-            )
+            await self._session.store.transact([Put(self._session.keys.result, as_value(result))], fence=fence)
+
+    async def _validated(self, view: SessionView, tools: _Tools) -> SessionView:
+        """Run the plan's validation, if it has one, and leave out what breaks it."""
+        commands = view.meta.get("validate") or ()
+        if not commands:
+            return view
+        validator = Validator(tools.integration, self._folder, tools.guardian, commands, self._options.environ)
+        final = FinalValidation(self._session, tools.leadership, tools.integration, tools.base, validator.run)
+        return await final.run(view)
 
 
 async def _save_left_work(repository: SessionRepository) -> None:

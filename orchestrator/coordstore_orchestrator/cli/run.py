@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ import click
 
 from coordstore.cli.context import Settings, pass_settings
 from coordstore.errors import InvalidArgument
-from coordstore.home import home_dir
+from coordstore.home import home_dir, session_dir
 from coordstore.plugins import open_store
 from coordstore.session.session import now_text
 from coordstore_orchestrator.agents import known_profiles
@@ -76,6 +77,7 @@ async def _run(settings: Settings, *, plan: Path, repo: Path, session: str | Non
         merge=not no_merge,
         seen=display.seen,
     )
+    _log_to(session_dir(options.home, name))
     async with open_store(settings.store_url(repo)) as store:
         job = Run(store, user, name, meta, _tasks(found), options)
         _handle_signals(job, display)
@@ -123,6 +125,20 @@ def _worker_limit() -> int:
         return int(text)
     message = f"COORD_WORKER_LIMIT={text!r}: set it to a number of agents from 1, or unset it"
     raise InvalidArgument(message)
+
+
+def _log_to(folder: Path) -> None:
+    """Write the library's log lines to the session's folder instead of the terminal."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / "coord.log"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
+    for package in ("coordstore", "coordstore_orchestrator", "coordstore_sqlite"):
+        logger = logging.getLogger(package)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 def _handle_signals(job: Run, display: RunDisplay) -> None:

@@ -1,4 +1,4 @@
-"""Integrates completed work: gate, merge, validate, record; one task at a time, in a bare repository of its own."""
+"""Integrates completed work: gate, merge, record; one task at a time, in a bare repository of its own."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from coordstore.session import Attempt, SessionView, Task
     from coordstore.session.session import Session
     from coordstore_orchestrator.merge.integrate import Integration
     from coordstore_orchestrator.monitor.decide import Integrate
     from coordstore_orchestrator.monitor.leadership import Leadership
 
-__all__ = ["Merger"]
+__all__ = ["Merger", "merge_message"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +44,6 @@ class Merger:
         leadership: That we may.
         integration: The repository that it happens in; it sees every object of the session.
         base: The commit that the first merge goes onto.
-        validate: Runs the plan's validation on a merged commit; returns what failed, or None.
     """
 
     def __init__(
@@ -55,13 +52,11 @@ class Merger:
         leadership: Leadership,
         integration: Integration,
         base: str,
-        validate: Callable[[str], Awaitable[str | None]],
     ) -> None:
         self._session = session
         self._fence = leadership.fence
         self._integration = integration
         self._base = base
-        self._validate = validate
 
     async def integrate(self, view: SessionView, action: Integrate) -> int:
         """Merge one task's work into the integrated tree, or refuse it; record which; return the revision.
@@ -77,7 +72,7 @@ class Merger:
         attempt = view.attempt(action.agent)
         if attempt is None:
             return 0
-        tip = view.entries.get(view.keys.tip)
+        tip = await self._session.store.get(view.keys.tip)  # the view may not show the merge before yet
         onto = tip.value.decode() if tip else self._base
         verdict = await self._try(task, attempt, onto)
         if verdict.refused:
@@ -94,18 +89,13 @@ class Merger:
         if broken:
             files = tuple(violation.path for violation in broken)
             return _Verdict(None, "; ".join(violation.sentence for violation in broken[:NAMED_FILES]), files)
-        merged = await self._integration.merge(onto, commit, message=_message(task, attempt))
+        merged = await self._integration.merge(onto, commit, message=merge_message(task, attempt))
         if merged.oid is None:
             files = tuple(sorted({conflict.path for conflict in merged.conflicts}))
             return _Verdict(
                 None, f"conflicts with what was merged before it, in {', '.join(files[:NAMED_FILES])}", files
             )
-        failed = await self._validate(merged.oid)
-        return (
-            _Verdict(merged.oid)
-            if failed is None
-            else _Verdict(None, f"validation failed on the merged tree: {failed}")
-        )
+        return _Verdict(merged.oid)
 
     async def _record(self, attempt: Attempt, verdict: _Verdict, tip_revision: int) -> int:
         keys = self._session.keys
@@ -133,5 +123,6 @@ class Merger:
         )
 
 
-def _message(task: Task, attempt: Attempt) -> str:
+def merge_message(task: Task, attempt: Attempt) -> str:
+    """Return the message of the commit that merges a task's work."""
     return f"Merge {attempt.agent}: {task.name}\n\nTask: {task.id}\nAgent: {attempt.agent}\n"

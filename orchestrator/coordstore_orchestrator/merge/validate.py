@@ -54,14 +54,14 @@ class Validator:
             return None
         async with self._integration.scratch(commit, self._folder / "validate") as tree:
             for command in self._commands:
-                failed = await self._one(command, tree)
+                failed = await self._one(command, tree, commit)
                 if failed:
                     return failed
         return None
 
-    async def _one(self, command: str, tree: Path) -> str | None:
+    async def _one(self, command: str, tree: Path, commit: str) -> str | None:
         env = environment(resolve_agent({"command": ["sh"]}, {}), self._environ, {})
-        capture = Capture(self._folder / "logs" / "validate")
+        capture = Capture(self._folder / "logs" / "validate", name=commit[:12])
         process = await self._guardian.spawn(
             ["sh", "-c", command], cwd=tree, env=env, stdin=None, capture=capture, label="validate"
         )
