@@ -152,10 +152,16 @@ class StoreBase(abc.ABC):
 
     async def aclose(self) -> None:
         """End the handle; see `CoordStore.aclose`."""
-        if not self._closed:
+        if self._closed:
+            return
+        try:
             await self._slots.aclose()
+        finally:
+            # Twice at once, or cancelled while the slots' lease was revoked: the backend is closed, and once.
+            closing = not self._closed
             self._closed = True
-            await self.do_close()
+            if closing:
+                await self.do_close()
 
     async def info(self) -> StoreInfo:
         """Return what the store is; see `CoordStore.info`."""

@@ -1,0 +1,204 @@
+"""What one batch is about to write: read through to the database, kept in memory, flushed before the commit.
+
+All requests of a batch see what those before them did. Rows are written by a few `executemany`, which is what
+makes sixty callers at once cheaper than sixty transactions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coordstore_sqlite.faults import checksum
+from coordstore_sqlite.reads import Cut, covered
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from coordstore.model import Append, Put
+
+__all__ = ["Draft", "Seen"]
+
+
+class Seen(NamedTuple):
+    """What checks look at; an absent key is (0, 0)."""
+
+    revision: int
+    create_revision: int
+
+
+_ABSENT: Final = Seen(0, 0)
+_PURGE: Final = 500
+"""Revisions of history that go at once."""
+
+
+class Draft:
+    """The state of the store inside one write transaction.
+
+    Args:
+        database: A connection inside its transaction.
+    """
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        at = Cut(database)
+        self.database = database
+        self.store_id = at.store_id
+        self.before = self.revision = int(at.revision)
+        self.floor = int(at.floor)
+        self._floor_before = self.floor
+        self._seen: dict[str, Seen] = {}
+        self._heads: dict[str, int] = {}
+        self._puts: dict[str, tuple[object, ...]] = {}
+        self._deletes: set[str] = set()
+        self._changes: list[tuple[object, ...]] = []
+        self._records: list[tuple[object, ...]] = []
+        self._moved_heads: set[str] = set()
+        self.swept = False
+        self.purged = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to commit."""
+        return self.revision > self.before or self.floor > self._floor_before or self.purged > 0
+
+    # --- looking ----------------------------------------------------------------------------------------
+
+    def look(self, key: str) -> Seen:
+        """Return a key's revisions."""
+        seen = self._seen.get(key)
+        if seen is None:
+            sql = "SELECT revision, create_revision FROM entries WHERE key = ?"
+            row = self.database.execute(sql, (key,)).fetchone()
+            seen = self._seen[key] = Seen(*row) if row else _ABSENT
+        return seen
+
+    def head(self, stream: str) -> int:
+        """Return the last sequence of a stream; 0: there is none."""
+        head = self._heads.get(stream)
+        if head is None:
+            row = self.database.execute("SELECT head FROM streams WHERE name = ?", (stream,)).fetchone()
+            head = self._heads[stream] = row[0] if row else 0
+        return head
+
+    def keys_under(self, prefix: str) -> list[str]:
+        """Return the keys that a prefix covers, sorted."""
+        self.flush()
+        where, bounds = covered("key", prefix)
+        return self._names(f"SELECT key FROM entries WHERE {where} ORDER BY key", bounds)  # noqa: S608  (ours)
+
+    def keys_on(self, lease: int) -> list[str]:
+        """Return the keys that hang on a lease, sorted."""
+        self.flush()
+        return self._names("SELECT key FROM entries WHERE lease = ? ORDER BY key", (lease,))
+
+    def held(self) -> list[int]:
+        """Return the leases that keys hang on."""
+        self.flush()
+        return [row[0] for row in self.database.execute("SELECT DISTINCT lease FROM entries WHERE lease IS NOT NULL")]
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def put(self, position: int, write: Put) -> None:
+        """Write a key at the current revision."""
+        key, value, lease = write.key, write.value, write.lease
+        revision, created = self.revision, self.look(write.key).create_revision or self.revision
+        check = checksum(value, key, revision, created, lease)
+        self._seen[key] = Seen(revision, created)
+        self._deletes.discard(key)
+        self._puts[key] = (key, revision, created, lease, check, value)
+        self._changes.append((revision, position, key, created, lease, check, value))
+
+    def delete(self, position: int, key: str) -> bool:
+        """Remove a key at the current revision; return whether it was there."""
+        if not self.look(key).revision:
+            return False
+        self._seen[key] = _ABSENT
+        self._puts.pop(key, None)
+        self._deletes.add(key)
+        check = checksum(b"", key, self.revision, None, None)
+        self._changes.append((self.revision, position, key, None, None, check, None))
+        return True
+
+    def append(self, position: int, append: Append) -> int:
+        """Add a record at the current revision; return its sequence."""
+        stream, data = append.stream, append.data
+        sequence = self._heads[stream] = self.head(stream) + 1
+        self._moved_heads.add(stream)
+        check = checksum(data, stream, sequence, self.revision)
+        self._records.append((self.revision, position, stream, sequence, check, data))
+        return sequence
+
+    def delete_all(self, keys: Iterable[str]) -> int:
+        """Remove keys at one new revision, if there are any; return how many."""
+        found = list(keys)
+        if found:
+            self.revision += 1
+            for position, key in enumerate(found):
+                self.delete(position, key)
+        return len(found)
+
+    def trim(self, stream: str, upto: int) -> None:
+        """Remove the records of a stream up to a sequence."""
+        self.flush()
+        row = self.database.execute("SELECT first, head FROM streams WHERE name = ?", (stream,)).fetchone()
+        if row is None or upto < row[0]:
+            return
+        self.revision += 1
+        first = min(upto, row[1]) + 1
+        self.database.execute("DELETE FROM records WHERE stream = ? AND sequence < ?", (stream, first))
+        self.database.execute("UPDATE streams SET first = ? WHERE name = ?", (first, stream))
+
+    def drop(self, stream: str) -> None:
+        """Remove a stream with its head."""
+        self.flush()
+        if self.head(stream):
+            self.revision += 1
+            self.database.execute("DELETE FROM records WHERE stream = ?", (stream,))
+            self.database.execute("DELETE FROM streams WHERE name = ?", (stream,))
+            self._heads[stream] = 0
+
+    def forget(self, floor: int) -> None:
+        """Raise the compaction floor; the rows below it go in steps, later."""
+        self.floor = max(self.floor, min(floor, self.revision))
+
+    def purge(self) -> int:
+        """Remove a bounded number of revisions below the floor from the history; return how many changes went."""
+        row = self.database.execute("SELECT min(revision) FROM changes").fetchone()
+        if row[0] is None or row[0] > self.floor:
+            return 0
+        upto = min(self.floor, row[0] + _PURGE)
+        gone = self.database.execute("DELETE FROM changes WHERE revision <= ?", (upto,)).rowcount
+        self.purged += gone
+        return gone
+
+    def flush(self) -> None:
+        """Write what has been collected; the next looks go to the database again where that is needed."""
+        many = self.database.executemany
+        if self._deletes:
+            many("DELETE FROM entries WHERE key = ?", [(key,) for key in self._deletes])
+        if self._puts:
+            many(_PUT, list(self._puts.values()))
+        if self._changes:
+            many("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", self._changes)
+        if self._records:
+            many("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", self._records)
+        if self._moved_heads:
+            many(_HEAD, [(stream, self._heads[stream]) for stream in self._moved_heads])
+        for kept in (self._deletes, self._puts, self._changes, self._records, self._moved_heads):
+            kept.clear()
+
+    def finish(self) -> None:
+        """Write everything and the new revision; what is left is to commit."""
+        self.flush()
+        self.database.execute("UPDATE meta SET revision = ?, floor = ? WHERE id = 1", (self.revision, self.floor))
+
+    def _names(self, sql: str, values: tuple[object, ...]) -> list[str]:
+        return [row[0] for row in self.database.execute(sql, values)]
+
+
+_PUT = (
+    "INSERT INTO entries (key, revision, create_revision, lease, checksum, value) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, create_revision = excluded.create_revision, "
+    "lease = excluded.lease, checksum = excluded.checksum, value = excluded.value"
+)
+_HEAD = "INSERT INTO streams VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET head = excluded.head"

@@ -1,0 +1,53 @@
+"""Turns what SQLite and the system report into the library's errors, by what it means for the caller."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from coordstore.errors import CoordError, Corrupt, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["checksum", "damaged", "translate", "translated"]
+
+_DAMAGE = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+
+
+def translate(error: BaseException, path: Path) -> CoordError:
+    """Return the error to raise when nothing has been applied."""
+    if isinstance(error, CoordError):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _DAMAGE or "decode to UTF-8" in str(error):
+        return Corrupt(f"{path} is damaged or no database ({error}): restore it from a backup; nothing was reset")
+    if code == sqlite3.SQLITE_FULL:
+        return Unavailable(f"the disk of {path} is full: not applied; make room and try again")
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return Unavailable(f"{path} could not be used ({name}: {error}): not applied")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise the library's errors for those of the body, in which nothing is written."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, CoordError):
+            raise
+        raise translate(error, path) from error
+
+
+def checksum(value: bytes, *facts: object) -> int:
+    """Return the checksum of a row: its bytes and what belongs to them."""
+    return zlib.crc32(value, zlib.crc32(repr(facts).encode()))
+
+
+def damaged(name: str, number: int | None = None) -> Corrupt:
+    """Return the error for a row of a key or stream whose checksum does not hold."""
+    what = repr(name) if number is None else f"{name!r} ({number})"
+    return Corrupt(f"{what} fails its checksum: its bytes changed on disk; restore the store from a backup")

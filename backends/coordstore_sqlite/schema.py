@@ -1,0 +1,157 @@
+"""The tables, their version, and how a database comes into being at once and complete.
+
+The database is built under another name, synced, and renamed into place under the store's lock: whoever finds a
+file at the path finds a whole store, whatever was killed and however many processes create it together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from coordstore.errors import Corrupt, VersionMismatch
+from coordstore.hostkit.paths import create_file, sync_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["APPLICATION_ID", "FORMAT", "beside", "check", "create"]
+
+APPLICATION_ID: Final = 0x636F7264
+FORMAT: Final = 1
+
+_TABLES: Final = """
+CREATE TABLE about (line INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE meta (
+    id              INTEGER PRIMARY KEY CHECK (id = 1),
+    format          INTEGER NOT NULL,
+    store_id        TEXT    NOT NULL,
+    created         TEXT    NOT NULL,
+    revision        INTEGER NOT NULL,
+    floor           INTEGER NOT NULL
+);
+CREATE TABLE entries (
+    key             TEXT    NOT NULL UNIQUE,
+    revision        INTEGER NOT NULL,
+    create_revision INTEGER NOT NULL,
+    lease           INTEGER,
+    checksum        INTEGER NOT NULL,
+    value           BLOB    NOT NULL
+);
+CREATE INDEX entries_by_lease ON entries (lease) WHERE lease IS NOT NULL;
+CREATE TABLE changes (
+    revision        INTEGER NOT NULL,
+    position        INTEGER NOT NULL,
+    key             TEXT    NOT NULL,
+    create_revision INTEGER,
+    lease           INTEGER,
+    checksum        INTEGER NOT NULL,
+    value           BLOB,
+    PRIMARY KEY (revision, position)
+) WITHOUT ROWID;
+CREATE TABLE streams (
+    name            TEXT    NOT NULL PRIMARY KEY,
+    first           INTEGER NOT NULL,
+    head            INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE records (
+    revision        INTEGER NOT NULL,
+    position        INTEGER NOT NULL,
+    stream          TEXT    NOT NULL,
+    sequence        INTEGER NOT NULL,
+    checksum        INTEGER NOT NULL,
+    data            BLOB    NOT NULL,
+    PRIMARY KEY (revision, position)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX records_by_stream ON records (stream, sequence);
+CREATE VIEW entries_text AS
+    SELECT key, CAST(value AS TEXT) AS value, revision, create_revision, lease FROM entries ORDER BY key;
+CREATE VIEW changes_text AS
+    SELECT revision, key, CAST(value AS TEXT) AS value, create_revision IS NULL AS deleted FROM changes;
+CREATE VIEW records_text AS
+    SELECT stream, sequence, CAST(data AS TEXT) AS data, revision FROM records;
+"""
+
+_ABOUT: Final = (
+    "This is a store of coordstore; `coord inspect` shows it. Reading with sqlite3 is safe at any time.",
+    "entries: the keys as they are. changes: what each revision did to keys, above meta.floor.",
+    "streams and records: the per-writer streams. The views *_text show the bytes as text.",
+    "Do not write here: rows carry checksums, writers hold the lock file beside, and leases live in a side file.",
+)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a file that goes with the database."""
+    return path.with_name(path.name + suffix)
+
+
+def create(path: Path) -> None:
+    """Create a store where there is none, under the store's lock; blocks.
+
+    Raises:
+        Corrupt: Part of a store lies there: its write-ahead log without its database.
+        OSError, sqlite3.Error: It cannot be written.
+    """
+    for suffix in ("-wal", "-shm"):
+        left = beside(path, suffix)
+        if suffix == "-wal" and left.exists() and left.stat().st_size:
+            message = (
+                f"{path} is missing, but {left}, which has its latest changes, is there: restore it, or remove both"
+            )
+            raise Corrupt(message)
+        left.unlink(missing_ok=True)
+    draft = beside(path, "-new")
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        beside(draft, suffix).unlink(missing_ok=True)
+    descriptor = create_file(draft)
+    try:
+        _build(draft)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    draft.rename(path)
+    sync_directory(path.parent)
+
+
+def check(database: sqlite3.Connection, path: Path) -> str:
+    """Return the store's identity after a look at whether this is a store of this format.
+
+    Raises:
+        Corrupt: It is a database of something else, or its tables are damaged.
+        VersionMismatch: It has another format.
+        sqlite3.DatabaseError: It is no database, or damaged.
+    """
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        message = f"{path} is an SQLite database, but no store of coordstore: choose another path; nothing was changed"
+        raise Corrupt(message)
+    (found,) = database.execute("PRAGMA user_version").fetchone()
+    if found != FORMAT:
+        age = "a newer" if found > FORMAT else "an older"
+        message = (
+            f"{path} has format {found}, this is {age} one than format {FORMAT}, which this coordstore reads: "
+            "use the version that wrote it; nothing was written"
+        )
+        raise VersionMismatch(message)
+    row = database.execute("SELECT store_id FROM meta WHERE id = 1 AND length(store_id) = 32").fetchone()
+    if row is None:
+        message = f"{path} has lost its identity (table meta): restore it from a backup; nothing was changed"
+        raise Corrupt(message)
+    return str(row[0])
+
+
+def _build(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for pragma in ("journal_mode=MEMORY", "synchronous=OFF", f"application_id={APPLICATION_ID}"):
+            database.execute(f"PRAGMA {pragma}")
+        database.execute(f"PRAGMA user_version={FORMAT}")
+        database.executescript(f"BEGIN;{_TABLES}COMMIT;")
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        first = (FORMAT, secrets.token_hex(16), created)
+        database.execute("INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0)", first)
+        database.executemany("INSERT INTO about (text) VALUES (?)", ((line,) for line in _ABOUT))
+        database.execute("PRAGMA journal_mode=WAL")

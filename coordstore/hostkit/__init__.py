@@ -1,0 +1,9 @@
+"""What stores on one host share: locks, boot identity, leases, group commit, change notification."""
+
+from coordstore.hostkit.batches import Batches, Outcome
+from coordstore.hostkit.boot import boot_id
+from coordstore.hostkit.leases import LeaseFile, LeaseSlot
+from coordstore.hostkit.lockfile import StoreLock
+from coordstore.hostkit.notify import Notifier
+
+__all__ = ["Batches", "LeaseFile", "LeaseSlot", "Notifier", "Outcome", "StoreLock", "boot_id"]
