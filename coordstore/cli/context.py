@@ -66,9 +66,12 @@ pass_settings = click.make_pass_decorator(Settings, ensure=True)
 @asynccontextmanager
 async def open_existing(url: str) -> AsyncIterator[CoordStore | None]:
     """Open a store for reading, or yield None where there is none yet: looking must not create one."""
-    parsed = StoreURL.parse(url)
-    if parsed.scheme in FILES and not await asyncio.to_thread(os.path.lexists, parsed.path):
+    if await asyncio.to_thread(_absent, StoreURL.parse(url)):
         yield None
         return
     async with open_store(url) as store:
         yield store
+
+
+def _absent(url: StoreURL) -> bool:
+    return url.scheme in FILES and not os.path.lexists(url.path)

@@ -47,7 +47,17 @@ def logs(settings: Settings, agent: str, *, session: str | None, stderr: bool, f
     On a terminal, control sequences are taken out, so that an agent's output cannot act on it.
     """
     name = "stderr" if stderr else "stdout"
-    asyncio.run(_logs(settings, agent, session, name, Output(raw=raw or not sys.stdout.isatty()), follow=follow))
+    asyncio.run(
+        _logs(
+            settings.store_url(),
+            _home(settings),
+            agent,
+            session,
+            name,
+            Output(raw=raw or not sys.stdout.isatty()),
+            follow=follow,
+        )
+    )
 
 
 class Output:
@@ -71,15 +81,15 @@ class Output:
 
 
 async def _logs(
-    settings: Settings, agent: str, session: str | None, name: str, output: Output, *, follow: bool
+    url: str, home: Path | None, agent: str, session: str | None, name: str, output: Output, *, follow: bool
 ) -> None:
-    async with open_existing(settings.store_url()) as store:
+    async with open_existing(url) as store:
         chosen = await choose_session(store, session)
         if store is None:
             return
         view = await one_session(store, chosen)
         attempt = find_attempt(view, agent)
-        reader = LogReader(await asyncio.to_thread(_folder, settings, view, attempt), name)
+        reader = LogReader(await asyncio.to_thread(_folder, home, view, attempt), name)
         while data := await asyncio.to_thread(reader.read):
             output.write(data)
         if follow and attempt.state not in FINAL:
@@ -88,13 +98,20 @@ async def _logs(
         print(f"coord: {attempt.agent} has printed nothing on {name}", file=sys.stderr)
 
 
-def _folder(settings: Settings, view: SessionView, attempt: Attempt) -> Path:
+def _home(settings: Settings) -> Path | None:
+    """Return the home of the repository that this is called in; None outside of one, where ``--store`` was given."""
+    with suppress(NotARepository):
+        return settings.home()
+    return None
+
+
+def _folder(home: Path | None, view: SessionView, attempt: Attempt) -> Path:
     """Return where an attempt's output lies on this host; blocks.
 
     Raises:
         ElsewhereError: It ran on another host, or its output was removed; the place is named.
     """
-    places = _places(settings, view, attempt)
+    places = _places(home, view, attempt)
     host = attempt.text("host")
     if host and host != os.uname().nodename:
         where = f": look there, in {places[-1]}" if places else ""
@@ -110,11 +127,9 @@ def _folder(settings: Settings, view: SessionView, attempt: Attempt) -> Path:
     raise ElsewhereError(message)
 
 
-def _places(settings: Settings, view: SessionView, attempt: Attempt) -> list[Path]:
+def _places(home: Path | None, view: SessionView, attempt: Attempt) -> list[Path]:
     """Return where an attempt's output may lie: in this repository's home, or beside its worktree."""
-    found = []
-    with suppress(NotARepository):
-        found.append(log_dir(settings.home(), view.session, attempt.agent))
+    found = [log_dir(home, view.session, attempt.agent)] if home else []
     worktree = attempt.text("worktree")
     if worktree:
         found.append(Path(worktree).parent.parent / "logs" / attempt.agent)

@@ -18,7 +18,7 @@ UNLIMITED: Final = 10_000
 """The width of an output that is no terminal: nothing is cut there."""
 GAP: Final = "  "
 
-_SEQUENCES = re.compile(
+_SEQUENCES: Final = (
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\x9b[0-?]*[ -/]*[@-~]"
     r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS …: titles, the clipboard
@@ -37,7 +37,7 @@ def clean(text: str, *, keep: str = "") -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_harmless(char, keep) for char in _SEQUENCES.sub("", text))
+    return "".join(_harmless(char, keep) for char in re.sub(_SEQUENCES, "", text))
 
 
 def _harmless(char: str, keep: str) -> str:

@@ -124,6 +124,12 @@ def story() -> Callable[..., None]:
 
 
 @pytest.fixture
+def storyteller() -> type[Story]:
+    """Return `Story`, for tests that tell it step by step."""
+    return Story
+
+
+@pytest.fixture
 def coord(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Return a function that runs `coord` in this process."""
 
