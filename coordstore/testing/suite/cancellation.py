@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
 from coordstore.errors import Conflict
 from coordstore.model import Append, Check, Delete, Put
-from coordstore.store import CoordStore
 from coordstore.testing.suite.topic import Topic, keys_of, together
+
+if TYPE_CHECKING:
+    from coordstore.store import CoordStore
 
 __all__ = ["CancellationTests"]
 

@@ -12,11 +12,12 @@ import pytest
 
 from coordstore.errors import CoordError, ForkRefused, StoreClosed, Unavailable
 from coordstore.model import Append, Put
-from coordstore.store import CoordStore
 from coordstore.testing.suite.topic import OpenStore, Topic, keys_of, together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from coordstore.store import CoordStore
 
 __all__ = ["ClosingTests"]
 

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from coordstore.errors import Fenced, InvalidArgument
 from coordstore.model import Append, Check, Delete, Put
-from coordstore.store import CoordStore
 from coordstore.testing.suite.topic import Advance, Topic
+
+if TYPE_CHECKING:
+    from coordstore.store import CoordStore
 
 __all__ = ["FencingTests"]
 

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import pickle
+from typing import TYPE_CHECKING
 
 import pytest
 
 from coordstore.errors import Conflict, CoordError, Fenced, InvalidKey, LeaseLost, StoreClosed, TooLarge, Trimmed
 from coordstore.model import Append, Put
-from coordstore.store import CoordStore
 from coordstore.testing.suite.topic import OpenStore, Topic, put_all
+
+if TYPE_CHECKING:
+    from coordstore.store import CoordStore
 
 __all__ = ["IdentityTests"]
 

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from coordstore.errors import Conflict, LeaseLost
+from coordstore.errors import Conflict, LeaseLost, StoreClosed
 from coordstore.model import Append, Delete, Put
 from coordstore.store import CoordStore, Lease
 from coordstore.testing.suite.topic import Advance, OpenStore, Topic, keys_of, put_all
@@ -102,10 +102,15 @@ class LeaseTests(Topic):
         assert (await store.list(), await store.heads()) == (before, {})
 
     async def test_async_with_revokes_at_the_end_also_of_a_failed_body(self, store: CoordStore) -> None:
-        with pytest.raises(ZeroDivisionError):
-            async with await store.grant(3600) as lease:
+        lease = await store.grant(3600)
+
+        async def fail() -> None:
+            async with lease:
                 await store.put("a", b"", lease=lease)
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
         assert lease.lost
         assert keys_of(await store.list()) == []
 
@@ -217,8 +222,14 @@ class LeaseTests(Topic):
         assert not lease.lost
         losing = asyncio.ensure_future(lease.wait_lost())
         await self.outlive(lease, advance)
-        assert lease.lost
         await self.soon(losing)
+        assert await self._lost_for_ever(lease)
+
+    @staticmethod
+    async def _lost_for_ever(lease: Lease) -> bool:
+        with pytest.raises((LeaseLost, StoreClosed)):
+            await lease.renew()
+        return lease.lost
 
     async def test_closing_a_handle_does_not_end_its_leases(
         self, open_store: OpenStore, store: CoordStore, advance: Advance

@@ -11,11 +11,12 @@ import pytest_asyncio
 from coordstore import names
 from coordstore.errors import InvalidArgument, InvalidKey, TooLarge
 from coordstore.model import Append, Check, Delete, Put
-from coordstore.store import CoordStore
 from coordstore.testing.suite.topic import Topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from coordstore.store import CoordStore
 
 __all__ = ["LimitTests"]
 

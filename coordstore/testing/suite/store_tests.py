@@ -42,5 +42,7 @@ class StoreTests(
     """Every promise of `CoordStore` as a test; derive from it and override the fixture `open_store`."""
 
 
-TOPICS: Final[dict[str, type[Topic]]] = {topic.__name__: topic for topic in StoreTests.__bases__ if issubclass(topic, Topic)}
+TOPICS: Final[dict[str, type[Topic]]] = {
+    topic.__name__: topic for topic in StoreTests.__bases__ if issubclass(topic, Topic)
+}
 """The topics by class name."""

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from coordstore.errors import Conflict, InvalidArgument, Trimmed
 from coordstore.model import Append, Check, Record
-from coordstore.store import CoordStore
 from coordstore.testing.suite.topic import Topic, together
+
+if TYPE_CHECKING:
+    from coordstore.store import CoordStore
 
 __all__ = ["StreamTests"]
 
@@ -138,7 +142,7 @@ class StreamTests(Topic):
             with pytest.raises(Trimmed) as caught:
                 await store.read("s", after=after)
             assert (caught.value.stream, caught.value.first) == ("s", 3)
-        assert _numbered(await store.read("s", after=caught.value.first - 1)) == [(3, b"3"), (4, b"4")]
+            assert _numbered(await store.read("s", after=caught.value.first - 1)) == [(3, b"3"), (4, b"4")]
 
     async def test_a_stream_trimmed_to_its_end_tells_so_too(self, store: CoordStore) -> None:
         await store.append("s", [b"1", b"2"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeAlias, TypeVar
@@ -38,11 +40,20 @@ class Topic:
 
     Attributes:
         patience: Seconds after which waiting for something that must come is a failure.
+        deadline: Seconds after which a test that still runs has failed: no store may hang the suite.
         slack: Seconds behind a lease's end after which the store must have ended it, at the next write.
     """
 
     patience: ClassVar[float] = 10.0
+    deadline: ClassVar[float] = 50.0
     slack: ClassVar[float] = 0.25
+
+    def __init_subclass__(cls) -> None:
+        """Give every test of the class its deadline."""
+        super().__init_subclass__()
+        for name, test in list(vars(cls).items()):
+            if name.startswith("test_") and inspect.iscoroutinefunction(test):
+                setattr(cls, name, _limited(test))
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
@@ -160,6 +171,15 @@ class Mirror:
             self.entries.clear()
             self.resets += 1
         self._in_reset = not batch.complete
+
+
+def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def limited(self: Topic, *args: object, **fixtures: object) -> None:
+        async with asyncio.timeout(self.deadline):
+            await test(self, *args, **fixtures)
+
+    return limited
 
 
 async def together(*work: Coroutine[object, object, Result]) -> list[Result | CoordError]:

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from coordstore.errors import Conflict, Fenced
 from coordstore.model import Append, Check, Delete, Put
-from coordstore.store import CoordStore
 from coordstore.testing.suite.topic import Topic, keys_of, put_all, together
+
+if TYPE_CHECKING:
+    from coordstore.store import CoordStore
 
 __all__ = ["TransactionTests"]
 
@@ -22,7 +26,8 @@ async def _increment(store: CoordStore, key: str, tries: int = 1000) -> int:
             return await store.put(key, b"%d" % (value + 1), expect=revision)
         except Conflict:
             continue
-    raise AssertionError(f"{tries} conflicts in a row: somebody should have won")
+    msg = f"{tries} conflicts in a row: somebody should have won"
+    raise AssertionError(msg)
 
 
 class TransactionTests(Topic):

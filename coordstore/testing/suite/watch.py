@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
 from coordstore.errors import StoreClosed, StoreReplaced
 from coordstore.model import Append, Batch, Change, Delete, Put
-from coordstore.store import CoordStore
 from coordstore.testing.suite.topic import Feed, Mirror, OpenStore, Topic, put_all, together
+
+if TYPE_CHECKING:
+    from coordstore.store import CoordStore
 
 __all__ = ["WatchTests"]
 
@@ -190,7 +193,7 @@ class WatchTests(Topic):
     async def test_a_watch_goes_on_where_another_left_off(self, store: CoordStore) -> None:
         since = await _revision(store)
         revisions = [await store.put("a", b"%d" % number) for number in range(6)]
-        seen = []
+        seen: list[int] = []
         while len(seen) < 6:
             async with self.feed(store.watch("a", since=since)) as feed:
                 seen += [batch.revision for batch in await feed.take(2)]
@@ -266,16 +269,19 @@ class WatchTests(Topic):
     # --- how it ends ------------------------------------------------------------------------------------
 
     async def test_closing_the_handle_ends_its_watches_with_store_closed(self, open_store: OpenStore) -> None:
-        async with open_store() as store:
-            async with self.feed(store.watch()) as idle, self.feed(store.watch("a")) as behind:
-                await idle.next()
-                await behind.next()
-                waiting = asyncio.ensure_future(idle.next())
-                await asyncio.sleep(0)
-                await self.soon(store.aclose())
-                for feed in (waiting, behind.next()):
-                    with pytest.raises(StoreClosed):
-                        await feed
+        async with (
+            open_store() as store,
+            self.feed(store.watch()) as idle,
+            self.feed(store.watch("a")) as behind,
+        ):
+            await idle.next()
+            await behind.next()
+            waiting = asyncio.ensure_future(idle.next())
+            await asyncio.sleep(0)
+            await self.soon(store.aclose())
+            for feed in (waiting, behind.next()):
+                with pytest.raises(StoreClosed):
+                    await feed
 
     async def test_a_cancelled_watch_leaves_the_handle_usable(self, store: CoordStore) -> None:
         async with self.feed(store.watch()) as feed, self.feed(store.watch()) as kept:
