@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coordstore.cli.text import Style
     from coordstore.session.view import Attempt, SessionView, Task
 
-__all__ = ["brief", "overview", "state_cell"]
+__all__ = ["brief", "overview", "state_cell", "tally"]
 
 SYMBOLS: Final = {
     "pending": ("○", "."),

@@ -11,15 +11,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from coordstore.cli.advice import standing
-from coordstore.cli.overview import overview
+from coordstore.cli.overview import overview, tally
 from coordstore.cli.reading import store_json, watch_view
 from coordstore.cli.screen import Screen
 from coordstore.cli.text import clean
-from coordstore.session.view import SessionView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coordstore.cli.text import Style
-    from coordstore.session.view import Task
+    from coordstore.session.view import SessionView, Task
     from coordstore.store import CoordStore
 
 __all__ = ["watch_session"]
@@ -60,16 +61,18 @@ async def _documents(store: CoordStore, session: str) -> None:
 async def _lines(store: CoordStore, session: str, style: Style) -> None:
     """Print what a piped watch shows: each task's changes as lines, and the whole session at the end."""
     known: dict[str, str] = {}
-    last = SessionView(session)
+    last = None
     async with aclosing(watch_view(store, session)) as views:
         async for view in views:
+            if last is None:
+                print(f"{view.session}  {view.state}  {tally(view)}", flush=True)
             for task in view.ordered():
                 told = _telling(view, task)
                 if known.get(task.id, "pending") != told:
                     print(f"{datetime.now().astimezone():%H:%M:%S}  {task.id}  {told}", flush=True)
                 known[task.id] = told
             last = view
-    print("\n".join(["", *overview(last, datetime.now(UTC), style)]), flush=True)
+    _say_last(last, style, [""])
 
 
 def _telling(view: SessionView, task: Task) -> str:
@@ -101,8 +104,17 @@ async def _live(store: CoordStore, session: str, style: Style) -> None:
             pump.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await pump
-    if latest:
-        print("\n".join(overview(latest[0], datetime.now(UTC), style)))
+    _say_last(latest[0] if latest else None, style)
+
+
+def _say_last(view: SessionView | None, style: Style, before: Sequence[str] = ()) -> None:
+    """Print a session as it was in the end."""
+    if view is None:
+        return
+    if not view.meta:
+        print(f"coord: session {view.session} was deleted", file=sys.stderr)
+        return
+    print("\n".join([*before, *overview(view, datetime.now(UTC), style)]), flush=True)
 
 
 async def _pump(store: CoordStore, session: str, latest: list[SessionView], changed: asyncio.Event) -> None:
