@@ -72,34 +72,32 @@ def conflicts(graph: Graph, tasks: Sequence[Task]) -> Iterator[Problem]:
     found = 0
     for at, task in enumerate(tasks):
         beside = graph.concurrent(at) & ~same[task.id]
+        if not beside:
+            continue
         writes = writers.within(task.writes) & beside
         reads = writers.within(task.reads) & beside & ~writes
-        if writers.wide >> at & 1:
-            yield from _wide(tasks, at, writes)
-            writes = 0
-        later = writes & ~writers.wide & ~((2 << at) - 1)  # each pair once
-        pairs = chain(
-            ((_both_write, other) for other in bits(later)),
-            ((_unordered_read, other) for other in bits(reads)),
+        wide = bool(writers.wide >> at & 1 and writes)
+        later = 0 if wide else writes & ~writers.wide & ~((2 << at) - 1)  # each pair once
+        told = chain(
+            (_wide(tasks, at, writes) for _ in range(wide)),
+            (_both_write(task, tasks[other]) for other in bits(later)),
+            (_unordered_read(task, tasks[other]) for other in bits(reads)),
         )
-        for tell, other in islice(pairs, max(0, CLASHES_LISTED - found)):
-            yield tell(task, tasks[other])
-        found += later.bit_count() + reads.bit_count()
-    if found > CLASHES_LISTED:
-        more = f"{found - CLASHES_LISTED} more pairs of tasks clash in the same way"
-        yield Problem("tasks", more, "narrow the scopes, or let tasks need each other")
+        yield from islice(told, CLASHES_LISTED - found)
+        found += wide + later.bit_count() + reads.bit_count()
+        if found > CLASHES_LISTED:
+            more = f"at least {found - CLASHES_LISTED} more clashes of this kind"
+            yield Problem("tasks", more, "narrow the scopes, or let tasks need each other")
+            return
 
 
-def _wide(tasks: Sequence[Task], at: int, others: int) -> Iterator[Problem]:
-    if not others:
-        return
+def _wide(tasks: Sequence[Task], at: int, others: int) -> Problem:
     names = ", ".join(tasks[other].id for other in islice(bits(others), _NAMED))
     more = f" and {others.bit_count() - _NAMED} more" if others.bit_count() > _NAMED else ""
     pattern = next(text for text in tasks[at].writes if Pattern.parse(text).whole)
     what = f"may write everywhere ({shown(pattern)}) while others write at the same time: {names}{more}"
-    yield Problem(
-        f"task {tasks[at].id}", what, "name the folders that it changes, or let it need the others or they it"
-    )
+    fix = "name the folders that it changes, or let it need the others or they it"
+    return Problem(f"task {tasks[at].id}", what, fix)
 
 
 def _both_write(one: Task, two: Task) -> Problem:

@@ -8,11 +8,14 @@ in which each ``*`` stands for any run of characters) or, `ACROSS`, for any numb
     src/  src/**  src * ACROSS           what is below the folder src
     src/*         src *                  what lies directly in src: a star in the last name makes it a file's name
     **/*.py       ACROSS *.py            every file so named
+    **/a.py       ACROSS a.py            likewise: behind a star, a last name with an extension is a file's
     **/tests      ACROSS tests ACROSS    every file or folder tests
     **            * ACROSS               the whole repository
 
 Only ``*`` and ``**`` are special, so that ``app/[slug]/page.tsx`` and ``{{name}}/setup.py`` are what they are on
 disk; what looks like another kind of wildcard is refused, because read as a plain name it would match nothing.
+That stars make files of the last name lets tasks share a tree by kind: else ``**/*.py`` and ``**/*.md`` would meet
+in ``x.py/x.md``. A slash at the end says folder wherever one is meant.
 
 The names of a path are chosen one by one and independently. So two patterns have a path in common exactly when the
 product of their two automata, whose states are pairs of positions, can be walked to its end; the names picked on
@@ -102,8 +105,10 @@ class Pattern:
         names = text.removesuffix("/").split("/")
         if names[-1] == "**":
             return cls(text, (*_steps(names[:-1]), ANY, ACROSS))
-        tail = [ANY, ACROSS] if text.endswith("/") else [] if "*" in names[-1] else [ACROSS]
-        return cls(text, (*_steps(names), *tail))
+        if text.endswith("/"):
+            return cls(text, (*_steps(names), ANY, ACROSS))
+        file = "*" in names[-1] or ("*" in text and _EXTENSION.fullmatch(names[-1]) is not None)
+        return cls(text, (*_steps(names), *([] if file else [ACROSS])))
 
     @property
     def whole(self) -> bool:
@@ -188,6 +193,7 @@ def _steps(names: list[str]) -> list[Step]:
     return steps
 
 
+_EXTENSION: Final = re.compile(r".+\..+")
 _REFUSED: Final = (
     (r"\s*", "is empty", "name a file or a folder; '**' is the whole repository"),
     (r"\s.*|.*\s", "begins or ends with a blank", "leave the blank out"),
@@ -206,23 +212,23 @@ _REFUSED: Final = (
     (r"(.*/)?\./?", "names the folder itself with '.'", "leave the '.' out; '**' is the whole repository"),
     (r"(.*/)?\./.*", "contains a '.' between slashes", "leave './' out"),
     (r"(.*/)?\.\.(/.*)?", "contains '..'", "write the path from the root of the repository, without '..'"),
-    (r"(?i)(.*/)?\.git(/.*)?", "names git's own folder", "nothing in '.git' can be part of a result"),
+    (r"(.*/)?\.[gG][iI][tT](/.*)?", "names git's own folder", "nothing in '.git' can be part of a result"),
     (
         r".*[^/]\*\*.*|.*\*\*[^/].*",
         "has '**' inside a name",
         "put '**' alone between slashes ('src/**/*.py'), or write '*'",
     ),
 )
-_REFUSED_COMPILED: Final = tuple((re.compile(form, re.DOTALL), what, fix) for form, what, fix in _REFUSED)
+_ANY_REFUSED: Final = re.compile("|".join(f"(?:{form})" for form, _, _ in _REFUSED), re.DOTALL)
 
 
 def _refusal(text: str) -> Problem | None:
-    where = f"pattern {shown(text)}"
     if len(text) > PATTERN_MAX or text.count("/") >= STEPS_MAX:
-        return Problem(where, f"is longer than {PATTERN_MAX} characters or {STEPS_MAX} names", "name a folder above it")
-    for form, what, fix in _REFUSED_COMPILED:
-        if form.fullmatch(text):
-            return Problem(where, what, fix)
-    if not text.isprintable():  # control characters, strange blanks, halves of surrogate pairs
-        return Problem(where, "contains a character that cannot be shown", "write '*' in its place")
-    return None
+        what, fix = f"is longer than {PATTERN_MAX} characters or {STEPS_MAX} names", "name a folder above it"
+    elif _ANY_REFUSED.fullmatch(text):
+        what, fix = next((what, fix) for form, what, fix in _REFUSED if re.fullmatch(form, text, re.DOTALL))
+    elif not text.isprintable():  # control characters, strange blanks, halves of surrogate pairs
+        what, fix = "contains a character that cannot be shown", "write '*' in its place"
+    else:
+        return None
+    return Problem(f"pattern {shown(text)}", what, fix)

@@ -33,7 +33,7 @@ class Scope:
 
     def __init__(self, patterns: Iterable[Pattern] = ()) -> None:
         self.patterns: tuple[Pattern, ...] = tuple(patterns)
-        self._index: PatternIndex[Pattern] = PatternIndex((pattern.steps, pattern) for pattern in self.patterns)
+        self._index: PatternIndex[int] = PatternIndex((each.steps, at) for at, each in enumerate(self.patterns))
 
     @classmethod
     def parse(cls, patterns: Iterable[str]) -> Scope:
@@ -80,10 +80,10 @@ class Scope:
         return self.allows(path) is not None
 
     def allows(self, path: str) -> str | None:
-        """Return a pattern that contains the path, or None."""
+        """Return the first pattern that contains the path, or None."""
         names = split_path(path)
-        found = next(self._index.containing(names), None) if names else None
-        return found.text if found else None
+        found = self._index.containing(names) if names else []
+        return self.patterns[min(found)].text if found else None
 
     def outside(self, paths: Iterable[str]) -> list[str]:
         """Return the paths that are not in the scope, sorted."""
@@ -95,8 +95,9 @@ class Scope:
         return "\n".join(lines) or "no file"
 
     def meeting(self, pattern: Pattern) -> Pattern | None:
-        """Return a pattern of this scope that has a path in common with the given one, or None."""
-        return next(self._index.meeting(pattern.steps), None)
+        """Return the first pattern of this scope that has a path in common with the given one, or None."""
+        found = self._index.meeting(pattern.steps)
+        return self.patterns[min(found)] if found else None
 
 
 def clash(one: Scope, two: Scope) -> Clash | None:
