@@ -40,7 +40,11 @@ class Connection:
     async def open(cls, connector: Callable[[], sqlite3.Connection]) -> Connection:
         """Start a thread, let it make the connection, and keep both; cancelled: neither is left behind."""
         owner = aiosqlite.Connection(connector, 64)
-        await to_the_end(_started(owner))
+        try:
+            await to_the_end(_started(owner))
+        except BaseException:
+            await to_the_end(owner.close())
+            raise
         return cls(owner, owner._conn)  # noqa: SLF001  (the raw connection has no public name)
 
     async def run(

@@ -117,6 +117,7 @@ class SqliteStore(StoreBase):
         if hasattr(self, "_leases"):
             await asyncio.get_running_loop().run_in_executor(self._lease_thread, self._leases.close)
         self._lease_thread.shutdown(wait=False)
+        self._lock.close()
 
     def _found(self) -> sqlite3.Connection:
         """Find or create the database, look at everything about it, open it; blocks."""
@@ -163,14 +164,16 @@ class SqliteStore(StoreBase):
 
     async def _link(self, name: str) -> Connection:
         link = self._links.get(name)
-        if link is None:
-            async with self._linking:
-                self.ensure_open()
-                link = self._links.get(name)
-                if link is None:
-                    link = self._links[name] = await Connection.open(lambda: self._again(writable=name == "writer"))
-                    self._version = -1
-        return link
+        # Cancelled while it opens: it is kept for the next one who asks.
+        return link if link is not None else await to_the_end(self._connect(name))
+
+    async def _connect(self, name: str) -> Connection:
+        async with self._linking:
+            self.ensure_open()
+            if name not in self._links:
+                self._links[name] = await Connection.open(lambda: self._again(writable=name == "writer"))
+                self._version = -1
+            return self._links[name]
 
     # --- writing ----------------------------------------------------------------------------------------
 

@@ -117,9 +117,7 @@ class Writer:
             message = f"{self.path} holds another store now ({store_id}): open it anew"
             raise StoreReplaced(message)
         if revision < seen:
-            message = (
-                f"{self.path} went back from revision {seen} to {revision} (a restored backup?): open it anew"
-            )
+            message = f"{self.path} went back from revision {seen} to {revision} (a restored backup?): open it anew"
             raise StoreReplaced(message)
 
     def _write(self, database: sqlite3.Connection, requests: Sequence[Request]) -> Answers:
@@ -152,6 +150,7 @@ class Writer:
             return [self._unsure(answer, error, undone=undone) for answer in answers]
         self.seen = draft.revision
         self._counters["commits"] += 1
+        self._ring(draft.revision)
         self._settle(draft)
         self._checkpoint(database)
         return answers
@@ -187,6 +186,13 @@ class Writer:
         except Unavailable as error:
             # What was committed stands; the next batch finds the leases still due and settles them.
             _log.warning("ended leases were not freed yet: %s", error)
+
+    def _ring(self, revision: int) -> None:
+        try:
+            self.lock.ring(revision)
+        except OSError as error:
+            # A hint only: who watches finds the commit by polling.
+            _log.warning("%s could not be written: %s", self.lock.path, error)
 
     def _checkpoint(self, database: sqlite3.Connection) -> None:
         """Move the log's content into the database, as far as readers let it; a failure costs nothing but room."""

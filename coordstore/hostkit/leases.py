@@ -21,12 +21,9 @@ A transaction that finds nothing due reads the header alone, without a lock: `ne
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import struct
-import threading
-import time
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -34,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 from coordstore.engine import lease_lost
 from coordstore.errors import CoordError, Unavailable
 from coordstore.hostkit.boot import boot_id
-from coordstore.hostkit.paths import check_file, create_file
+from coordstore.hostkit.lockfile import LockedFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -54,7 +51,6 @@ _LIVE, _ENDED = 1, 2
 _NEVER: Final = 2**63 - 1
 _WAIT: Final = 2.0
 """Seconds to wait for this file's lock, which is held for microseconds."""
-_POLL: Final = 0.0005
 _NANO: Final = 1_000_000_000
 
 
@@ -79,7 +75,7 @@ class LeaseSlot:
         return self.state == _LIVE and now < self.deadline
 
 
-class LeaseFile:
+class LeaseFile(LockedFile):
     """The side file of one store; every method blocks for microseconds, and is safe from several threads.
 
     Args:
@@ -89,27 +85,24 @@ class LeaseFile:
     """
 
     def __init__(self, path: Path, store_id: str, clock: Clock) -> None:
-        self.path = path
+        super().__init__(path, _WAIT)
         self._identity = (_MAGIC, boot_id(), bytes.fromhex(store_id))
         self._clock = clock
         self._places: dict[int, int] = {}
-        self._mutex = threading.RLock()
-        self._left: list[int] = []
-        self._fd = self._open()
-        with self._locked():
-            if self._header() is None:
-                self._reset()
+        try:
+            with self._locked():
+                """Opened, and begun anew where needed."""
+        except BaseException:
+            self.close()
+            raise
 
-    def __repr__(self) -> str:
-        """Show the file."""
-        return f"<LeaseFile {self.path}>"
-
-    def close(self) -> None:
-        """Let the file go; leases live on by their TTL. No other thread may be using it any more."""
-        for descriptor in (self._fd, *self._left):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._fd, self._left = -1, []
+    def opened(self) -> None:
+        """Begin the file anew when it is not of this store and boot."""
+        self._places.clear()
+        if self._header() is None:
+            # Next due is zero, so that the first sweep ends whatever keys hang on.
+            os.ftruncate(self.fd, 0)
+            self._write_due(0)
 
     def next_due(self) -> float:
         """Return a lower bound of when the next lease is due, in seconds on the clock; takes no lock."""
@@ -208,65 +201,23 @@ class LeaseFile:
 
     # --- the file ---------------------------------------------------------------------------------------
 
-    def _open(self) -> int:
-        for _ in range(2):
-            if check_file(self.path) is None:
-                with contextlib.suppress(FileExistsError):
-                    return create_file(self.path)
-            with contextlib.suppress(FileNotFoundError):
-                return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        message = f"{self.path} appears and disappears: something else uses that name"
-        raise Unavailable(message)
-
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            with self._mutex:
-                self._follow_path()
-                self._acquire()
-                try:
-                    yield
-                finally:
-                    fcntl.flock(self._fd, fcntl.LOCK_UN)
-        except CoordError:
-            raise
-        except OSError as error:
-            message = f"the lease file {self.path} cannot be used ({error.strerror or error}): nothing was done"
-            raise Unavailable(message) from error
-
-    def _acquire(self) -> None:
-        give_up = time.monotonic() + _WAIT
-        while True:
+        with self.held():
             try:
-                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() > give_up:
-                    message = f"the lease file {self.path} was locked for {_WAIT:g} s by a stopped process: not done"
-                    raise Unavailable(message) from error
-                time.sleep(_POLL)
-
-    def _follow_path(self) -> None:
-        """Notice that the file was removed: another one rules then, in which our leases are not."""
-        here = os.fstat(self._fd)
-        try:
-            there = self.path.lstat()
-        except FileNotFoundError:
-            there = None
-        if there is None or (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
-            # Another thread may be reading the old one: it is closed at the end.
-            self._left.append(self._fd)
-            self._fd = self._open()
-            self._places.clear()
-            with self._locked():
-                if self._header() is None:
-                    self._reset()
+                yield
+            except CoordError:
+                raise
+            except OSError as error:
+                message = f"the lease file {self.path} cannot be used ({error.strerror or error}): nothing was done"
+                raise Unavailable(message) from error
 
     def _now(self) -> int:
         return int(self._clock.now() * _NANO)
 
     def _header(self) -> int | None:
         """Return the next due time; None: not a header of this store and boot."""
-        raw = os.pread(self._fd, _SIZE, 0)
+        raw = os.pread(self.fd, _SIZE, 0)
         if len(raw) < _SIZE:
             return None
         *identity, due, check = _HEADER.unpack(raw)
@@ -276,13 +227,8 @@ class LeaseFile:
         body = _HEADER.pack(*self._identity, due, 0)
         self._write(0, _HEADER.pack(*self._identity, due, _check(body[:48])))
 
-    def _reset(self) -> None:
-        """Begin the file anew; next due is zero, so that the first sweep ends whatever keys hang on."""
-        os.ftruncate(self._fd, 0)
-        self._write_due(0)
-
     def _write(self, place: int, raw: bytes) -> None:
-        if os.pwrite(self._fd, raw, place * _SIZE) != _SIZE:
+        if os.pwrite(self.fd, raw, place * _SIZE) != _SIZE:
             message = f"the lease file {self.path} could not be written in full (disk full?): nothing was promised"
             raise Unavailable(message)
 
@@ -291,7 +237,7 @@ class LeaseFile:
         self._write(place, _SLOT.pack(*fields, _check(_SLOT.pack(*fields, 0)[:24])))
 
     def _slots(self) -> Iterator[tuple[int, LeaseSlot]]:
-        raw = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
+        raw = os.pread(self.fd, os.fstat(self.fd).st_size, 0)
         for place in range(1, len(raw) // _SIZE):
             slot = _parse(raw[place * _SIZE : (place + 1) * _SIZE])
             if slot is not None:
@@ -300,7 +246,7 @@ class LeaseFile:
     def _find(self, lease: int) -> tuple[int, LeaseSlot] | None:
         place = self._places.get(lease)
         if place is not None:
-            slot = _parse(os.pread(self._fd, _SIZE, place * _SIZE))
+            slot = _parse(os.pread(self.fd, _SIZE, place * _SIZE))
             if slot is not None and slot.id == lease:
                 return place, slot
         for found in self._slots():
@@ -310,7 +256,7 @@ class LeaseFile:
         return None
 
     def _free_place(self) -> int:
-        size = os.fstat(self._fd).st_size
+        size = os.fstat(self.fd).st_size
         taken = {place for place, _ in self._slots()}
         return next((place for place in range(1, size // _SIZE) if place not in taken), max(size // _SIZE, 1))
 

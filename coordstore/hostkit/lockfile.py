@@ -1,50 +1,60 @@
-"""The store's lock: a flock on a file that is never unlinked, in which its holder is named.
+"""Files under a flock: the store's lock, in which its holder is named, and the base of the lease side file.
 
-A flock ends with its holder, however that dies, and is never broken: who waits too long is told by whom. The
-file is opened at each turn and closed after it, so everyone who watches it with inotify learns of the turn's end.
+A flock ends with its holder, however that dies, and is never broken: who waits too long is told by whom. The file
+is never unlinked by us and stays open, for a turn then costs microseconds; should somebody else unlink it, the
+next turn notices and goes on with the file at the path, as everybody else does.
+
+A forked child shares the open file and with it the lock, so it lets go of both at once.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from contextlib import contextmanager
+import threading
+import time
+import weakref
 from typing import TYPE_CHECKING, Final
 
-from filelock import FileLock, Timeout
-
-from coordstore.errors import Unavailable
+from coordstore.errors import CoordError, Unavailable
+from coordstore.hostkit.paths import check_file, create_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["StoreLock"]
+__all__ = ["LockedFile", "StoreLock"]
 
-_POLL: Final = 0.001
+_FIRST_PAUSE: Final = 0.0001
+_LONGEST_PAUSE: Final = 0.002
 """Seconds between two tries while somebody else holds it."""
 _LINE: Final = 128
 
+_open_files: weakref.WeakSet[LockedFile] = weakref.WeakSet()
 
-class StoreLock:
-    """A lock between processes, and between handles of one; each thread that uses it holds it for itself.
+
+class LockedFile:
+    """A private file and its flock; excludes the threads of this process from each other as well.
 
     Args:
-        path: The lock file, in a private directory.
-        wait: Seconds to wait for it before giving up.
+        path: The file, in a private directory; created when it is not there.
+        wait: Seconds to wait for the lock before giving up.
     """
 
     def __init__(self, path: Path, wait: float) -> None:
         self.path = path
         self.wait = wait
-        self._lock = FileLock(
-            path, mode=0o600, poll_interval=_POLL, fallback_to_soft=False, preserve_lock_file=True, on_acquired=_sign
-        )
+        self.fd = -1
+        self._left: list[int] = []
+        self._mutex = threading.Lock()
+        _open_files.add(self)
 
     def __repr__(self) -> str:
-        """Show the file and who stands in it."""
-        return f"<StoreLock {self.path} last taken by {self.holder()}>"
+        """Show the file."""
+        return f"<{type(self).__name__} {self.path}>"
 
-    @contextmanager
+    @contextlib.contextmanager
     def held(self, wait: float | None = None) -> Iterator[None]:
         """Hold the lock for the body; blocks.
 
@@ -55,18 +65,103 @@ class StoreLock:
             Unavailable: Somebody else held it all the time, who is named; or the file cannot be used.
         """
         patience = self.wait if wait is None else wait
+        give_up = time.monotonic() + patience
+        if not self._mutex.acquire(timeout=patience):
+            raise self._waited(patience)
         try:
-            self._lock.acquire(timeout=patience)
-        except Timeout as error:
-            message = f"{self.path} was held for {patience:g} s by {self.holder()}: not applied; look at that process"
-            raise Unavailable(message) from error
-        except OSError as error:
-            message = f"the lock file {self.path} cannot be used ({error.strerror or error}): not applied"
-            raise Unavailable(message) from error
-        try:
-            yield
+            self._enter(give_up, patience)
+            try:
+                yield
+            finally:
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
         finally:
-            self._lock.release()
+            self._mutex.release()
+
+    def close(self) -> None:
+        """Let the file go. No other thread may be using it any more; a later use opens it anew."""
+        for descriptor in (self.fd, *self._left):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.fd, self._left = -1, []
+
+    def holder(self) -> str:
+        """Return who holds or held the lock, in words; blocks."""
+        return "another process"
+
+    def entered(self) -> None:
+        """Do what is to be done whenever the lock has just been taken."""
+
+    def opened(self) -> None:
+        """Do what is to be done, under the lock, whenever the file at the path has been opened."""
+
+    def _enter(self, give_up: float, patience: float) -> None:
+        try:
+            while True:
+                fresh = self.fd < 0
+                if fresh:
+                    self.fd = self._open()
+                self._lock(give_up, patience)
+                if self._at_path():
+                    break
+                # Another thread may be reading the old one: it is closed at the end.
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
+                self._left.append(self.fd)
+                self.fd = -1
+            if fresh:
+                self.opened()
+            self.entered()
+        except CoordError:
+            raise
+        except OSError as error:
+            message = f"{self.path} cannot be locked ({error.strerror or error}): not applied"
+            raise Unavailable(message) from error
+
+    def _lock(self, give_up: float, patience: float) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= give_up:
+                    raise self._waited(patience) from error
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _waited(self, patience: float) -> Unavailable:
+        message = f"{self.path} was held for {patience:g} s by {self.holder()}: not applied; look at that process"
+        return Unavailable(message)
+
+    def _open(self) -> int:
+        for _ in range(3):
+            if check_file(self.path) is None:
+                with contextlib.suppress(FileExistsError):
+                    return create_file(self.path)
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        message = f"{self.path} appears and disappears: something else uses that name"
+        raise Unavailable(message)
+
+    def _at_path(self) -> bool:
+        try:
+            there = self.path.lstat()
+        except FileNotFoundError:
+            return False
+        here = os.fstat(self.fd)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+class StoreLock(LockedFile):
+    """The lock of a store's writers; the file says who took it last and what revision was committed last."""
+
+    def entered(self) -> None:
+        """Sign, unless the last signature is ours."""
+        line = _signature()
+        if os.pread(self.fd, _LINE, 0) != line:
+            os.pwrite(self.fd, line, 0)
+
+    def ring(self, revision: int) -> None:
+        """Note a revision in the file, after its commit: whoever watches the file with inotify wakes up."""
+        os.pwrite(self.fd, b"revision %-20d\n" % revision, _LINE)
 
     def holder(self) -> str:
         """Return who took the lock last, in words; blocks."""
@@ -74,13 +169,17 @@ class StoreLock:
             words = self.path.read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError):
             return "an unknown process"
-        return f"process {words[1]} on {words[3]}" if len(words) == len(_words()) else "an unknown process"
+        return f"process {words[1]} on {words[3]}" if words[:1] == ["pid"] else "an unknown process"
 
 
-def _words() -> tuple[str, str, str, str]:
-    return "pid", str(os.getpid()), "host", os.uname().nodename or "?"
+def _signature() -> bytes:
+    text = f"pid {os.getpid()} host {os.uname().nodename or '?'}"
+    return text.encode()[: _LINE - 1].ljust(_LINE - 1) + b"\n"
 
 
-def _sign(descriptor: int) -> None:
-    line = " ".join(_words()).encode()[: _LINE - 1].ljust(_LINE - 1) + b"\n"
-    os.pwrite(descriptor, line, 0)
+def _let_go() -> None:
+    for file in list(_open_files):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -1,8 +1,8 @@
 """Tells those who wait that the store has changed: by this process or another, or because a lease is due.
 
 The truth is asked for: a *probe* returns the store's revision, every 2 ms after a change and ever more slowly up
-to 50 ms while nothing happens. inotify on the lock file, which every writer closes after its commit, makes
-that at once where it works; where it reports nothing, nothing is lost. Nobody waits: nothing runs.
+to 50 ms while nothing happens. inotify on the lock file, in which every writer notes its revision after the
+commit, makes that at once where it works; where it reports nothing, nothing is lost. Nobody waits: nothing runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Notifier:
     Args:
         probe: Returns the store's revision now, after ending the leases that are due.
         due: Returns in how many seconds the next lease is due (infinity: none is known); must not block.
-        hint: A file that every writer closes after its commit.
+        hint: A file that every writer writes to after its commit.
     """
 
     def __init__(self, probe: Callable[[], Awaitable[int]], due: Callable[[], float], hint: Path) -> None:
@@ -121,7 +121,7 @@ class Notifier:
 
         # No hints (a limit of the system, a foreign file system): polling alone is right, only slower.
         with contextlib.suppress(OSError), Inotify() as inotify:
-            inotify.add_watch(self._hint, Mask.CLOSE_WRITE)
+            inotify.add_watch(self._hint, Mask.MODIFY)
             async for _ in inotify:
                 self.hints += 1
                 self._poke.set()
