@@ -54,6 +54,7 @@ def run(settings: Settings, /, **options: Any) -> int:  # noqa: ANN401  (what cl
     Exit status: 0 all landed, 1 nothing landed, 2 usage or plan refused, 3 some landed, 4 store unavailable,
     5 another orchestrator leads this session, 130 interrupted.
     """
+    os.umask(0o077)  # what we write is the user's alone; agents get their own, and what lands the repository's
     return asyncio.run(_run(settings, **options))
 
 
