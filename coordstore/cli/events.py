@@ -71,6 +71,7 @@ class Printer:
         self._style = style
         self._prefix = SessionKeys(session).events + "/"
         self._day = f"{datetime.now().astimezone():%Y-%m-%d}"
+        self.agent_width = 10
         self.printed = 0
         self.cursor: dict[str, int] = {}
 
@@ -84,7 +85,8 @@ class Printer:
         self.printed += 1
         if self._style:
             self._say_day(local_day(str(event.get("at"))), self._style)
-            print(event_line(agent, event, self._style), flush=True)
+            self.agent_width = max(self.agent_width, len(agent))
+            print(event_line(agent, event, self._style, self.agent_width), flush=True)
             return
         place = {"agent": agent, "sequence": record.sequence, "revision": record.revision}
         print(json.dumps({"schema": 1, "session": self._session, **place, "event": event}), flush=True)
@@ -148,6 +150,8 @@ async def _events(url: str, session: str | None, wanted: Wanted, style: Style | 
         if wanted.agents:
             await _check_agents(store, name, wanted.agents)
         printer = Printer(name, wanted, style)
+        prefix = SessionKeys(name).events + "/"
+        printer.agent_width = max([10, *(len(stream) - len(prefix) for stream in await store.heads(prefix))])
         if follow:
             await _follow(store, name, printer)
         else:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["event_line", "parse_event", "tell"]
 
 COLOURS: Final = {"error": "red", "state": "bold", "integrated": "green", "check": "blue"}
-AGENT_WIDTH, TYPE_WIDTH = 10, 11
+TYPE_WIDTH: Final = 11
 
 
 def parse_event(data: bytes) -> dict[str, Any]:
@@ -30,12 +30,12 @@ def parse_event(data: bytes) -> dict[str, Any]:
     return {"type": "unknown", "raw": data.decode(errors="replace")}
 
 
-def event_line(agent: str, event: Mapping[str, Any], style: Style) -> str:
-    """Return an event in one line that fits the style's width."""
+def event_line(agent: str, event: Mapping[str, Any], style: Style, agent_width: int = 10) -> str:
+    """Return an event in one line that fits the style's width; agents stand in a column of `agent_width`."""
     kind = clean(str(event["type"]))
     at = event.get("at")
     time = local_time(at if isinstance(at, str) else None)
-    head = f"{time}  {pad(agent, AGENT_WIDTH)}  "
+    head = f"{time}  {pad(agent, agent_width)}  "
     text = clip(tell(event), style.width - len(head) - TYPE_WIDTH - 2, style.mark)
     return f"{head}{style.paint(pad(kind, TYPE_WIDTH), COLOURS.get(kind, 'dim'))}  {text}".rstrip()
 

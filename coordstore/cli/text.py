@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -50,8 +51,11 @@ def _harmless(char: str, keep: str) -> str:
 
 def width_of(text: str) -> int:
     """Return how many columns a terminal uses for a clean text."""
-    if text.isascii():
-        return len(text)
+    return len(text) if text.isascii() else _width_of(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _width_of(text: str) -> int:
     return sum(_columns(char) for char in text)
 
 
@@ -123,8 +127,10 @@ class Style:
 
     def paint(self, text: str, *names: str) -> str:
         """Return text in colours (``bold``, ``dim``, ``red`` …), or as it is."""
+        if not self.colour or not text:
+            return text
         codes = ";".join(_CODES[name] for name in names if name)
-        return f"\x1b[{codes}m{text}\x1b[0m" if self.colour and codes and text else text
+        return f"\x1b[{codes}m{text}\x1b[0m" if codes else text
 
 
 def terminal_size(stream: TextIO = sys.stdout) -> tuple[int, int]:
@@ -163,24 +169,25 @@ class Column(NamedTuple):
 def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], style: Style, indent: str = "") -> list[str]:
     """Lay out rows below their heads, the head first; columns that are empty in all rows are left out."""
     chosen = [at for at in range(len(columns)) if any(row[at].text for row in rows)]
+    natural = {at: max(map(width_of, {columns[at].title, *(row[at].text for row in rows)})) for at in chosen}
     room = style.width - len(indent)
-    widths = _fit(columns, rows, chosen, room)
-    while sum(widths.values()) + len(GAP) * (len(widths) - 1) > room:
-        spare = max(chosen, key=lambda at: columns[at].spare)
+    widths = _fit(columns, natural, room)
+    while _total(widths) > room:
+        spare = max(natural, key=lambda at: columns[at].spare)
         if not columns[spare].spare:
             break
-        chosen.remove(spare)
-        widths = _fit(columns, rows, chosen, room)
+        del natural[spare]
+        widths = _fit(columns, natural, room)
     head = [Cell(column.title, "dim") for column in columns]
     return [indent + _line(columns, row, widths, style) for row in (head, *rows)]
 
 
-def _fit(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], chosen: Sequence[int], room: int) -> dict[int, int]:
-    """Return the widths of the chosen columns, the widest of those that may be cut made narrower until all fit."""
-    widths = {at: max(width_of(columns[at].title), *(width_of(row[at].text) for row in rows)) for at in chosen}
-    over = sum(widths.values()) + len(GAP) * (len(widths) - 1) - room
+def _fit(columns: Sequence[Column], natural: dict[int, int], room: int) -> dict[int, int]:
+    """Return widths for the columns, the widest of those that may be cut made narrower until all fit."""
+    widths = dict(natural)
+    over = _total(widths) - room
     while over > 0:
-        soft = [at for at in chosen if columns[at].least and widths[at] > columns[at].least]
+        soft = [at for at, width in widths.items() if columns[at].least and width > columns[at].least]
         if not soft:
             break
         widths[max(soft, key=widths.__getitem__)] -= 1
@@ -188,13 +195,19 @@ def _fit(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], chosen: Sequ
     return widths
 
 
+def _total(widths: dict[int, int]) -> int:
+    return sum(widths.values()) + len(GAP) * (len(widths) - 1)
+
+
 def _line(columns: Sequence[Column], row: Sequence[Cell], widths: dict[int, int], style: Style) -> str:
     parts = []
-    last = max(widths, default=0)
     for at, width in widths.items():
-        text = clip(row[at].text, width, style.mark)
-        space = pad(text, width, right=columns[at].right)
-        if at == last and not columns[at].right:
-            space = text
-        parts.append(space.replace(text, style.paint(text, row[at].colour), 1) if text else space)
+        text, colour = row[at]
+        used = width_of(text)
+        if used > width:
+            text = clip(text, width, style.mark)
+            used = width_of(text)
+        space = " " * (width - used)
+        painted = style.paint(text, colour)
+        parts.append(space + painted if columns[at].right else painted + space)
     return GAP.join(parts).rstrip()
