@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,10 +27,10 @@ from coordstore_orchestrator.plan.bounds import TASKS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pydantic import BaseModel
 
+ROOT = Path(__file__).resolve().parents[2]
 TYPES: dict[str, Any] = {"string": str, "array": list, "object": dict, "null": type(None)}
 
 
@@ -166,3 +167,16 @@ def test_the_schema_accepts_what_the_models_accept(data: Any) -> None:
 def test_the_schema_accepts_the_example() -> None:
     schema = plan_schema()
     assert sound(schema, json.loads(json.dumps(parse_plan(example()).as_json())), schema)
+
+
+def test_the_plan_in_the_documentation_passes_the_check() -> None:
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    (written_there,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    check_plan(parse_plan(written_there, "yaml"), {"claude"})
+
+
+def test_the_documentation_has_every_key() -> None:
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    keys = {field.alias or key for model in (Plan, Task) for key, field in model.model_fields.items()}
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) >= keys
+    assert all(f"`{key}`" in text for key in Limits.model_fields)
