@@ -186,6 +186,23 @@ async def test_following_prints_what_comes_and_ends_with_the_session(tmp_path: P
     assert [json.loads(line)["event"]["new"] for line in rest] == ["completed"]
 
 
+@pytest.mark.req("C2")
+def test_following_a_session_that_has_ended_prints_all_of_it(
+    tmp_path: Path, story: Callable[..., None], coord: Callable[..., Any]
+) -> None:
+    async def long(tale: Any) -> None:
+        await tale.begin({"one": {}})
+        for start in range(0, 3000, 60):
+            notes = [b'{"type": "note", "text": "%d"}' % number for number in range(start, start + 60)]
+            await tale.store.append("shop/events/one.1", notes)
+        await tale.end("completed")
+
+    url = f"sqlite:{tmp_path}/store.db"
+    story(url, by=long)
+    lines = coord("--store", url, "events", "--follow", "--json").out.splitlines()
+    assert [json.loads(line)["sequence"] for line in lines] == list(range(1, 3001))
+
+
 # Logs ----------------------------------------------------------------------------------------------------------------
 
 
