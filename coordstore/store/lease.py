@@ -91,10 +91,7 @@ class Lease:
         """
         sent = self._clock.now()
         try:
-            if self.lost:
-                raise LeaseLost(
-                    f"lease {self.id} ended: {self.ttl} s passed without an answered renewal", lease=self.id
-                )
+            self._ensure_not_lost()
             await self._driver.lease_renew(self.id)
         except LeaseLost:
             self._lost.set()
