@@ -91,6 +91,7 @@ def test_three_languages_say_the_same() -> None:
     assert all(plan == plans[0] for plan in plans)
     assert {plan_digest(plan) for plan in plans} == {plan_digest(plans[0])}
     assert build_plan(plans[0].as_json()) == plans[0]
+    assert set(plans[0].as_json()) == set(DATA)
 
 
 @pytest.mark.req("P1")

@@ -16,11 +16,11 @@ from coordstore_orchestrator.plan import PlanError, Scope, clash, overlap
 from coordstore_orchestrator.plan.index import PatternIndex
 from coordstore_orchestrator.plan.pattern import Pattern, meet
 
-NAMES = ("a", "b", "ab", "ba", "a.b", "xa", "axb", ".a")
+NAMES = ("a", "b", "ab", "aa", "a.b", "xa", "axb", ".a")
 PATHS = [
     "/".join(names) for depth in (1, 2, 3, 4) for names in itertools.product(NAMES[: 10 - 2 * depth], repeat=depth)
 ]
-PARTS = ("a", "b", "ab", "a.b", "*", "a*", "*b", "*.b", "a*b", "*x*", "**")
+PARTS = ("a", "b", "ab", "a.b", "*", "a*", "*b", "*.b", "a*b", "*x*", "*a", "*a*a*", "**")
 
 patterns = st.builds(
     lambda parts, tail: "/".join(parts) + tail,
@@ -56,7 +56,8 @@ def test_a_pattern_stands_for_what_it_says(pattern: str) -> None:
 @pytest.mark.req("P2")
 @given(patterns, patterns)
 def test_two_patterns_meet_exactly_if_a_path_is_in_both(one: str, two: str) -> None:
-    witness = overlap(Scope.parse([one]), Scope.parse([two]))
+    witness = meet(Pattern.parse(one), Pattern.parse(two))
+    assert witness == overlap(Scope.parse([one]), Scope.parse([two]))
     if witness is None:
         assert not [path for path in PATHS if oracle(one, path) and oracle(two, path)]
     else:
@@ -103,6 +104,7 @@ def test_a_clash_names_patterns_of_both_sides_and_a_path_in_both(one: list[str],
         ("{{cookiecutter.name}}/setup.py", ["{{cookiecutter.name}}/setup.py"], []),
         ("docs/été.md", ["docs/été.md"], ["docs/ete.md"]),
         ("**", ["a", "a/b/c", ".github/x"], []),
+        ("*a*a*", ["aa", "xabay"], ["a", "xa"]),
         ("a*b*c", ["abc", "aXbYc", "abbc/deep"][:2], ["acb", "abcd"]),
     ],
 )
