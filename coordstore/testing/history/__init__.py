@@ -5,12 +5,13 @@
 """
 
 from coordstore.testing.history.history import History
+from coordstore.testing.history.observing import final_phase, observing, run
 from coordstore.testing.history.record import Operation, Recorder, Ticks, load
 from coordstore.testing.history.recording import RecordedLease, RecordingStore
 from coordstore.testing.history.report import Verdict, check
 from coordstore.testing.history.tier_b import Bounds
 from coordstore.testing.history.violation import Violation
-from coordstore.testing.history.workload import Shape, final_phase, observing, run, work
+from coordstore.testing.history.workload import Shape, work
 
 __all__ = [
     "Bounds",

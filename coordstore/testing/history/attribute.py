@@ -1,18 +1,19 @@
 """Attribution: which operation made which revision of the log.
 
 Values are unique, so a put or a record names its writer. A commit that only deletes names nobody: it belongs to
-a delete that returned its revision, or to one of the deletes (and prefix deletes, and lease ends) that could have
-made it within their time; among several, each delete takes the first revision that is left, those that had to be
-done earliest first, which finds an assignment whenever there is one.
+one of the deletes (and prefix deletes, and lease ends) that could have made it within their time, and they are
+matched so that each delete that said it deleted has one.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from coordstore.model import Check
 from coordstore.names import under
+from coordstore.testing.history.matching import Matching
 from coordstore.testing.history.record import FAILED, OK, UNKNOWN, data
 from coordstore.testing.history.violation import Violation
 
@@ -96,7 +97,7 @@ class Attribution:
             self.owner.setdefault(revision, call)
 
     def _by_answer(self) -> None:
-        """Compare with the revisions that were returned, and give away deletes whose revision was."""
+        """Compare with the revisions that were returned."""
         for call in self._writers:
             if call.outcome == OK and call.kind != "delete_prefix" and not self._answered(call):
                 message = f"acknowledged, and revision {call.rev} of the log does not show it"
@@ -107,9 +108,7 @@ class Attribution:
     def _answered(self, call: Operation) -> bool:
         at = self.revision_of.get(call.op_id)
         if at is None:
-            if call.rev in self._pending and self._matches(call, call.rev):
-                self._give(call.rev, call)
-                return True
+            # Deletes are matched later; and they may have found nothing to do.
             return only_deletes(call)
         if call.rev not in (None, at):
             self._wrong("wrong revision", f"it returned revision {call.rev} and is {at} in the log", call)
@@ -171,39 +170,56 @@ class Attribution:
             windows: For an operation, the revision that was reached for certain before it began and the last one
                 it may have; by op id.
         """
-        left = self._left_by_key()
-        must = [call for call in self._writers if self._has_to_be_found(call)]
-        for call in sorted(must, key=lambda call: windows[call.op_id][1]):
-            if not self._place(call, windows[call.op_id], left):
+        open_calls = [call for call in self._writers if only_deletes(call) and call.op_id not in self.revision_of]
+        must = [call for call in open_calls if call.outcome == OK and call.value]
+        may = [call for call in open_calls if call.outcome == UNKNOWN or (call.outcome == OK and call.rev)]
+        must.sort(key=lambda call: (windows[call.op_id][1], call.ret_ns))
+        matching = Matching({call.op_id: self._choices(call, windows[call.op_id]) for call in (*must, *may)})
+        for call in must:
+            if not matching.seat(call.op_id):
                 self._wrong("lost write", "acknowledged, and no deletion in the log can be its", call)
-        for call in self._writers:
-            if call.outcome == UNKNOWN and call.op_id not in self.revision_of and only_deletes(call):
-                self._place(call, windows[call.op_id], left)
+        spare = frozenset(revision for revision in self._pending if self._replay.commits[revision].lease is not None)
+        for revision in sorted(self._pending - spare - matching.holder.keys()):
+            matching.fill(revision, spare)
+        self._sort_out(matching, must)
+        calls = {call.op_id: call for call in open_calls}
+        for revision, name in matching.holder.items():
+            self._give(revision, calls[name])
         for revision in sorted(self._pending):
             self._end_lease(revision)
 
-    def _has_to_be_found(self, call: Operation) -> bool:
-        return bool(call.outcome == OK and call.value and only_deletes(call) and call.op_id not in self.revision_of)
-
+    @functools.cached_property
     def _left_by_key(self) -> dict[str, list[int]]:
+        """The deletions that are left, by key."""
         left = defaultdict(list)
         for revision in sorted(self._pending):
             for key in self._replay.commits[revision].asked:
                 left[key].append(revision)
         return left
 
-    def _place(self, call: Operation, window: Window, left: Mapping[str, list[int]]) -> bool:
-        """Give an operation the first deletion that can be its."""
-        for revision in self._candidates(call, left):
-            if window[0] < revision <= window[1] and revision in self._pending and self._explains(call, revision):
-                self._give(revision, call)
-                return True
-        return False
+    def _sort_out(self, matching: Matching, must: list[Operation]) -> None:
+        """Among plain deletes of one key, whoever had to be done first made the first deletion."""
+        alike = defaultdict(list)
+        for call in must:
+            if call.op_id in matching.place_of and not checks_of(call):
+                alike[call.kind, call.key].append(call.op_id)
+        for names in alike.values():
+            matching.sort_out(names)
 
-    def _candidates(self, call: Operation, left: Mapping[str, list[int]]) -> Iterable[int]:
+    def _choices(self, call: Operation, window: Window) -> list[int]:
+        """Return the deletions that an operation can have made."""
+        return [
+            revision
+            for revision in self._candidates(call)
+            if call.rev in (None, revision) and window[0] < revision <= window[1] and self._explains(call, revision)
+        ]
+
+    def _candidates(self, call: Operation) -> Iterable[int]:
         if call.kind == "delete_prefix":
-            return sorted({revision for key in left if under(call.key, key) for revision in left[key]})
-        return sorted({revision for key, _, _ in call.args["writes"] for revision in left.get(key, ())})
+            keys = [key for key in self._left_by_key if under(call.key, key)]
+        else:
+            keys = [key for key, _, _ in call.args["writes"]]
+        return sorted({revision for key in keys for revision in self._left_by_key.get(key, ())})
 
     def _explains(self, call: Operation, revision: int) -> bool:
         count = len(self._replay.commits[revision].asked)

@@ -65,7 +65,8 @@ class History:
         self.hung: list[str] = []
         self.void: list[str] = []
         sources: dict[str, Delivered] = {}
-        for operation in sorted(operations, key=attrgetter("call_ns")):
+        self.operations = sorted(operations, key=attrgetter("call_ns"))
+        for operation in self.operations:
             self._sort_in(operation, sources)
         self.watches = [each for each in sources.values() if each.source.kind == "watch"]
         self.follows = [each for each in sources.values() if each.source.kind == "follow"]

@@ -50,12 +50,14 @@ class Task(Generic[Step]):
         step: What the model takes.
         call: When it was called.
         ret: When it returned; None: never, and it may not have happened at all.
+        pure: It only sees, in whatever state it comes.
     """
 
     name: str
     step: Step
     call: int
     ret: int | None
+    pure: bool = False
 
 
 # --- keys -----------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ may come next when its call stands before the first return that is left. If the 
 are lifted out and the search goes on from the front; when a return is reached, the last choice is taken back. A
 pair (operations done, state) that was reached before leads nowhere new.
 
-One more step spares most of the work: an operation that leaves the state as it is can be moved to the front of
-any order that completes the present one, so once it is chosen no other choice need be tried in its place.
+One more step spares most of the work: an operation that only sees, and leaves the state as it is, can be moved
+to the front of any order that completes the present one, so once it is chosen no other choice need be tried in
+its place. (One that writes cannot, even where it changes nothing: it may have to change something later.)
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class _Search(Generic[Step, State]):
                 place = (done | 1 << node.number, after)
                 if after is not None and place not in seen:
                     seen.add(place)  # type: ignore[arg-type]  # `after` is no longer None
-                    self._choose(node, state, only=after == state)
+                    self._choose(node, state, only=node.task.pure and after == state)
                     state, done, node = after, place[0], self.head.after
                 else:
                     node = node.after

@@ -76,7 +76,7 @@ class TierA:
     @property
     def violations(self) -> list[Violation]:
         """Everything that is wrong."""
-        return [*self._replay.violations, *self.attribution.violations, *self._wrong, *self.sweep.violations]
+        return [*self._replay.violations, *self._wrong, *self.sweep.violations, *self.attribution.violations]
 
     # --- places -----------------------------------------------------------------------------------------
 
@@ -124,11 +124,12 @@ class TierA:
 
     def _windows(self, sweep: Sweep) -> dict[str, tuple[int, int]]:
         """Return, for each write, between which revisions it must lie."""
+        wrong = {call.op_id for violation in sweep.violations for call in violation.operations[-1:]}
         calls = sorted(self._history.calls, key=attrgetter("call_ns"))
         times = [call.call_ns for call in calls]
         lowest = [END]
         for call in reversed(calls):
-            lowest.append(min(lowest[-1], self._highest(call)))
+            lowest.append(lowest[-1] if call.op_id in wrong else min(lowest[-1], self._highest(call)))
         lowest.reverse()
         return {
             call.op_id: (

@@ -157,7 +157,13 @@ class TierB:
             yield (
                 group,
                 [
-                    Task(call.op_id, step, call.call_ns, call.ret_ns if call.outcome != UNKNOWN else None)
+                    Task(
+                        call.op_id,
+                        step,
+                        call.call_ns,
+                        call.ret_ns if call.outcome != UNKNOWN else None,
+                        not step.effects,
+                    )
                     for call, step in steps
                     if step.needs or step.effects
                 ],
@@ -239,7 +245,7 @@ class TierB:
                 continue
             ret = call.ret_ns if call.outcome != UNKNOWN else None
             kind = "fenced" if call.outcome == FAILED else "write"
-            yield Task(call.op_id, FencingStep(kind, fence[2], 0, ret), call.call_ns, ret)
+            yield Task(call.op_id, FencingStep(kind, fence[2], 0, ret), call.call_ns, ret, kind == "write")
 
 
 def touched(call: Operation) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Seeded random workloads: many clients on few keys, with everything the contract has, and the reads at the end.
+"""Seeded random workloads: many clients on few keys, with everything the contract has.
 
 Keys come in groups, so that transactions tie few of them together, and in epochs, so that no key has more
 operations than tier B takes on. In an epoch there are three groups of three keys for plain writes and
@@ -9,29 +9,25 @@ time holds and writes under a fence, and two streams.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import Conflict, CoordError, OutcomeUnknown
 from coordstore.model import Append, Check, Delete, Put
-from coordstore.testing.history.history import FINAL, History
 from coordstore.testing.history.recording import RecordingStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from coordstore.store import CoordStore, Lease
     from coordstore.testing.history.record import Recorder
 
     Hook = Callable[[random.Random], Awaitable[object]]
 
-__all__ = ["Shape", "final_phase", "observing", "run", "work"]
+__all__ = ["Shape", "work"]
 
-END: Final = "end"
-"""Last segment of the keys, and the stream, that are written last of all."""
 WEIGHTS: Final = {
     "get": 16,
     "list_group": 5,
@@ -70,6 +66,8 @@ class Shape:
         root: Prefix of all keys and streams.
         processes: How many processes share the work.
         process: Which of them this is.
+        lives: How many processes follow one another in each place, when they are killed.
+        life: Which of them this is.
         patience: Seconds after which a watch that has not delivered the end counts as hanging.
     """
 
@@ -81,12 +79,21 @@ class Shape:
     root: str = "h"
     processes: int = 1
     process: int = 0
+    lives: int = 1
+    life: int = 0
     patience: float = 10.0
 
     @property
     def names(self) -> list[str]:
         """The clients of this process."""
-        return [f"c{number}" for number in range(self.process, self.clients, self.processes)]
+        again = f".{self.life}x" if self.life else ""
+        return [f"c{number}{again}" for number in range(self.process, self.clients, self.processes)]
+
+    @property
+    def share(self) -> range:
+        """The operations of this process, numbered over all its lives."""
+        each = self.operations // self.processes // self.lives
+        return range(each * self.life, each * (self.life + 1))
 
     def random(self, what: object) -> random.Random:
         """Return a source of choices of its own."""
@@ -100,7 +107,7 @@ class Client:
         store: The store, recorded in this client's name.
         name: Its name.
         shape: The workload.
-        pace: How many operations all clients of this process have done.
+        pace: How many operations all clients of this process have done, shared between them.
     """
 
     def __init__(self, store: RecordingStore, name: str, shape: Shape, pace: list[int]) -> None:
@@ -118,6 +125,8 @@ class Client:
     async def step(self) -> None:
         """Do one operation; what the store refuses is part of the history."""
         kind = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        if self._unknown and self.random.random() < 0.5:
+            kind = "resolve"
         action: Callable[[], Coroutine[object, object, None]] = getattr(self, f"_{kind}")
         try:
             await action()
@@ -274,12 +283,11 @@ async def work(stores: Sequence[CoordStore], recorder: Recorder, shape: Shape, h
         shape: What to do.
         hook: Called between operations with a source of choices: injects faults, lets time pass, gives way.
     """
-    share = shape.operations // shape.processes
-    pace = [0]
+    pace = [shape.share.start]
 
     async def live(name: str, store: CoordStore) -> None:
         client = Client(RecordingStore(store, recorder, name), name, shape, pace)
-        while pace[0] < share:
+        while pace[0] < shape.share.stop:
             pace[0] += 1
             await client.step()
             await (asyncio.sleep(0) if hook is None else hook(client.random))
@@ -287,110 +295,3 @@ async def work(stores: Sequence[CoordStore], recorder: Recorder, shape: Shape, h
     async with asyncio.TaskGroup() as group:
         for number, name in enumerate(shape.names):
             group.create_task(live(name, stores[number % len(stores)]), name=name)
-
-
-@contextlib.asynccontextmanager
-async def observing(stores: Sequence[CoordStore], recorder: Recorder, shape: Shape) -> AsyncIterator[None]:
-    """Watch and follow while the body runs and until what `final_phase` writes last has come, which the body does last.
-
-    There are a watch from the first revision, one that is broken off and resumed all the time, two that begin with
-    a reset, one of them on a part, and two follows. One that does not come to its end in time is noted as hanging.
-    """
-    rng = shape.random("observers")
-    watchers = {
-        "whole": _watch(stores[0], recorder, "whole", shape.root, 0, lambda: False),
-        "resumed": _resumed(stores[-1], recorder, shape.root, lambda: rng.random() < 0.1),
-        "reset": _watch(stores[-1], recorder, "reset", "", None, lambda: False),
-        "part": _watch(stores[0], recorder, "part", f"{shape.root}/e0", None, lambda: False),
-        "follow": _follow(stores[0], recorder, "follow", "", {}),
-        "cursor": _follow(stores[-1], recorder, "cursor", shape.root, {f"{shape.root}/{END}": 0}),
-    }
-    tasks = {name: asyncio.create_task(watcher, name=name) for name, watcher in watchers.items()}
-    try:
-        yield
-        await asyncio.wait(tasks.values(), timeout=shape.patience)
-    finally:
-        hung = [name for name, task in tasks.items() if not task.done()]
-        for task in tasks.values():
-            task.cancel()
-        # What one of them raised stands in the history.
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
-        recorder.note(hung=hung)
-
-
-async def _watch(
-    store: CoordStore, recorder: Recorder, name: str, prefix: str, since: int | None, stop: Callable[[], bool]
-) -> int | None:
-    """Watch to the end, and return None, or until told to stop, and return the revision reached."""
-    watch = RecordingStore(store, recorder, f"watch-{name}").watch(prefix, since)
-    async with contextlib.aclosing(watch) as batches:
-        async for batch in batches:
-            if any(change.key.endswith(f"/{END}") for change in batch.changes):
-                return None
-            if stop():
-                return batch.revision
-    return None
-
-
-async def _resumed(store: CoordStore, recorder: Recorder, prefix: str, stop: Callable[[], bool]) -> None:
-    position: int | None = 0
-    number = 0
-    while position is not None:
-        number += 1
-        position = await _watch(store, recorder, f"resumed{number}", prefix, position, stop)
-
-
-async def _follow(store: CoordStore, recorder: Recorder, name: str, prefix: str, after: dict[str, int]) -> None:
-    follow = RecordingStore(store, recorder, f"follow-{name}").follow(prefix, after)
-    async with contextlib.aclosing(follow) as records:
-        async for record in records:
-            if record.stream.endswith(f"/{END}"):
-                return
-
-
-async def final_phase(store: CoordStore, recorder: Recorder, shape: Shape) -> None:
-    """Write a last transaction, take the whole log, and read every key and stream from zero.
-
-    To be called when all clients have ended and all faults are healed, also those that delay a write.
-    """
-    final = RecordingStore(store, recorder, FINAL)
-    prefixes = [shape.root, f"{shape.root}/e0"]
-    last = await final.transact(
-        [Put(f"{prefix}/{END}", f"{END}:{shape.seed}".encode()) for prefix in prefixes],
-        appends=[Append(f"{shape.root}/{END}", f"{END}:{shape.seed}".encode())],
-    )
-    try:
-        async with asyncio.timeout(shape.patience), contextlib.aclosing(final.watch("", 0)) as batches:
-            async for batch in batches:
-                if batch.revision >= last:
-                    break
-    except TimeoutError:
-        recorder.note(hung=["the final log"])
-    await final.list("")
-    for stream in await final.heads(""):
-        await final.read(stream)
-
-
-async def run(
-    stores: Sequence[CoordStore],
-    recorder: Recorder,
-    shape: Shape,
-    hook: Hook | None = None,
-    heal: Callable[[], Awaitable[object]] | None = None,
-) -> History:
-    """Do a whole run in this process: clients, observers, the final phase; return its history.
-
-    Args:
-        stores: Handles on one store that was empty before.
-        recorder: Where to write.
-        shape: What to do.
-        hook: As in `work`.
-        heal: Called before the final phase: ends all faults.
-    """
-    recorder.note(**asdict(shape))
-    async with observing(stores, recorder, shape):
-        await work(stores, recorder, shape, hook)
-        if heal is not None:
-            await heal()
-        await final_phase(stores[0], recorder, shape)
-    return History(recorder.operations, minimum=shape.operations // 2)
