@@ -39,9 +39,14 @@ class Connection:
     @classmethod
     async def open(cls, connector: Callable[[], sqlite3.Connection]) -> Connection:
         """Start a thread, let it make the connection, and keep both; cancelled: neither is left behind."""
-        owner = aiosqlite.Connection(connector, 64)
+        failed: list[BaseException] = []
+        owner = aiosqlite.Connection(lambda: _connection_or(failed, connector), 64)
+        # A handle that nobody closed must not keep the process from ending; at worst that is a kill -9, which is safe.
+        getattr(owner, "_thread", owner).daemon = True  # type: ignore[union-attr]  # it has, or is, a thread
         try:
             await to_the_end(_started(owner))
+            if failed:
+                raise failed.pop()
         except BaseException:
             await to_the_end(owner.close())
             raise
@@ -103,6 +108,15 @@ async def to_the_end(work: Coroutine[None, None, Result]) -> Result:
     if cancelled is not None and not task.cancelled() and task.exception() is None:
         raise cancelled
     return task.result()
+
+
+def _connection_or(failed: list[BaseException], connector: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+    """Make the connection; note a failure and give the thread an empty one, which can be closed and awaited."""
+    try:
+        return connector()
+    except BaseException as error:  # noqa: BLE001  (it is raised again where it is awaited)
+        failed.append(error)
+        return sqlite3.connect(":memory:")
 
 
 async def _started(owner: aiosqlite.Connection) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["checksum", "damaged", "translate", "translated"]
 
-_DAMAGE = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+# SQLITE_ERROR: a statement of ours does not fit the tables, so they are not ours any more.
+_DAMAGE = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR))
 
 
 def translate(error: BaseException, path: Path) -> CoordError:

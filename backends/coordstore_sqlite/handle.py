@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -40,8 +39,6 @@ Result = TypeVar("Result")
 _SWEEP_AGAIN: Final = 5.0
 """Seconds after which a reader tries again to end due leases when it could not."""
 _ABILITIES: Final = frozenset(("persistent", "processes"))
-
-_log = logging.getLogger("coordstore.sqlite")
 
 
 class SqliteStore(StoreBase):
@@ -258,10 +255,10 @@ class SqliteStore(StoreBase):
             await self._submit(requests.Sweep())
         except StoreClosed:
             raise
-        except Unavailable as error:
+        except Unavailable:
+            # The writer has logged it; a log may block, and this is the loop.
             self._no_sweep_before = self.clock.now() + _SWEEP_AGAIN
             self.counters["sweeps_failed"] += 1
-            _log.warning("leases that are due could not be ended yet: %s", error)
 
     async def do_info(self) -> StoreInfo:
         """Return what the store is."""

@@ -85,6 +85,8 @@ class Writer:
                 self.check_file()
                 return self._write(database, requests)
         except (CoordError, sqlite3.Error, OSError) as error:
+            if only_sweeps:
+                _log.warning("leases that are due could not be ended yet: %s", error)
             return [Outcome(error=_own(translate(error, self.path), error)) for _ in requests]
 
     def check_file(self) -> None:
