@@ -97,9 +97,15 @@ class Capture:
         Raises:
             CaptureFailed: There is no safe place for the files.
         """
+        if self._streams:
+            message = f"this capture in {self.folder} was used already: make one for each process"
+            raise CaptureFailed(message)
         private_folder(self.folder)
         try:
             logs = self._logs()
+        except FileExistsError as error:
+            message = f"{self.folder} holds the output of another process: give each attempt a folder of its own"
+            raise CaptureFailed(message) from error
         except OSError as error:
             message = f"no log can be made in {self.folder} ({error.strerror}): free space, or choose another folder"
             raise CaptureFailed(message) from error

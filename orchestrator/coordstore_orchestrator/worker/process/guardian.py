@@ -62,8 +62,10 @@ class Guardian:
         self.control = control
         self.worker = worker
         self.wake = plumbing.Wake()
+        self.reaper = plumbing.Reaper(self.wake, self._keeper_gone)
         self.keepers: dict[int, socket.socket] = {}
         self.failed: list[socket.socket] = []
+        self.strays = 0
 
     def run(self) -> None:
         """Serve the worker to its end, then end everything."""
@@ -77,7 +79,7 @@ class Guardian:
         while not self.wake.told_to_stop:
             ready = {fd for fd, _ in poll.poll()}
             self.wake.clear()
-            plumbing.reap(self._keeper_gone)
+            self.reaper.reap()
             self._end_strays()
             if worker in ready or (self.control.fileno() in ready and not self._serve()):
                 break
@@ -142,8 +144,8 @@ class Guardian:
     def _keeper_gone(self, pid: int, status: int, _seconds: float, _kibibytes: int) -> None:
         channel = self.keepers.pop(pid, None)
         if channel is None:
-            return
-        if status == 0:
+            self.strays += 1
+        elif status == 0:
             channel.close()
         else:
             self.failed.append(channel)
@@ -152,13 +154,17 @@ class Guardian:
         """End what fell to this process because its keeper was killed, then tell the worker that it is lost."""
         if not self.failed:
             return
-        _, survivors = proctree.end_all(self._strays, plumbing.PATIENCE, reaper=True)
-        plumbing.reap(self._keeper_gone)
+        _, survivors = proctree.end_all(self._strays, plumbing.PATIENCE, self._hunt_strays)
         left = [(process.pid, proctree.command_line(process.pid)) for process in survivors]
         while self.failed:
             channel = self.failed.pop()
             plumbing.tell(channel, b"lost", 0, 0, 0, *plumbing.describe(left), *plumbing.describe([]))
             channel.close()
+
+    def _hunt_strays(self) -> bool:
+        """Hunt; strays may still live as long as some die (a keeper that lives is none)."""
+        before = self.strays
+        return self.reaper.hunt() and self.strays != before
 
     def _strays(self) -> list[proctree.Process]:
         """Return the living descendants that no keeper answers for."""
@@ -169,15 +175,11 @@ class Guardian:
         for keeper in self.keepers:
             os.kill(keeper, signal.SIGTERM)  # our own child, not yet collected: the pid cannot be another's
         deadline = time.monotonic() + plumbing.PATIENCE
-        poll = select.poll()
-        poll.register(self.wake.fd, select.POLLIN)
-        while plumbing.reap(self._keeper_gone) and self.keepers and (wait := deadline - time.monotonic()) > 0:
-            poll.poll(int(wait * 1000) + 1)
-            self.wake.clear()
-        if plumbing.reap(self._keeper_gone):
+        while self.reaper.reap() and self.keepers and (wait := deadline - time.monotonic()) > 0:
+            self.wake.wait(wait)
+        if self.reaper.reap():
             root = os.getpid()
-            proctree.end_all(lambda: proctree.below(root), plumbing.PATIENCE, reaper=True)
-            plumbing.reap(self._keeper_gone)
+            proctree.end_all(lambda: proctree.below(root), plumbing.PATIENCE, self.reaper.hunt)
         self._end_strays()
 
 

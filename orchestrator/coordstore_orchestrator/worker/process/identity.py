@@ -58,8 +58,8 @@ class Leftover:
     """A process that an agent left behind.
 
     Args:
-        pid: Its process id while it lived.
-        argv: Its arguments, shortened where they were long.
+        pid: Its process id while it lived; 0 of one that forked on and on and was not seen for long enough.
+        argv: Its arguments, shortened where they were long, empty where nobody had seen them.
     """
 
     pid: int

@@ -49,6 +49,7 @@ class Keeper:
         self.environment = dict(pair.split(b"=", 1) for pair in environment)
         self.stdio = stdio
         self.wake = plumbing.Wake()
+        self.reaper = plumbing.Reaper(self.wake, self._exited)
         self.agent = 0
         self.report: list[bytes | str | int] | None = None
         self.deadline: float | None = None
@@ -66,7 +67,7 @@ class Keeper:
         while self.report is None and reason is None:
             ready = {fd for fd, _ in poll.poll(self._patience())}
             self.wake.clear()
-            plumbing.reap(self._exited)
+            self.reaper.reap()
             if self.report is None:
                 reason = self._why_end(self.channel.fileno() in ready)
         if self.report is not None:
@@ -154,21 +155,18 @@ class Keeper:
 
     def _living(self) -> list[tuple[int, list[bytes]]]:
         """Return what the agent has left behind, before it is ended: afterwards it has no arguments any more."""
-        poll = select.poll()
-        poll.register(self.wake.fd, select.POLLIN)
         deadline = time.monotonic() + LINGER
-        while (left := plumbing.reap(self._exited)) and (wait := deadline - time.monotonic()) > 0:
-            poll.poll(int(wait * 1000) + 1)
-            self.wake.clear()
+        while (left := self.reaper.reap()) and (wait := deadline - time.monotonic()) > 0:
+            self.wake.wait(wait)
         if not left:
             return []
-        return [(process.pid, proctree.command_line(process.pid)) for process in proctree.below(os.getpid())]
+        found = [(process.pid, proctree.command_line(process.pid)) for process in proctree.below(os.getpid())]
+        return found or [(0, [])]  # there is one, but it forks on and exits before it can be seen
 
     def _end_tree(self) -> list[tuple[int, list[bytes]]]:
         """Kill and collect everything below; return what could not be killed."""
         survivors: list[proctree.Process] = []
-        if plumbing.reap(self._exited):
+        if self.reaper.reap():
             root = os.getpid()
-            _, survivors = proctree.end_all(lambda: proctree.below(root), plumbing.PATIENCE, reaper=True)
-            plumbing.reap(self._exited)
+            _, survivors = proctree.end_all(lambda: proctree.below(root), plumbing.PATIENCE, self.reaper.hunt)
         return [(process.pid, proctree.command_line(process.pid)) for process in survivors]

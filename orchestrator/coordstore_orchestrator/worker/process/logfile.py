@@ -96,7 +96,8 @@ def private_folder(folder: Path) -> None:
         CaptureFailed: There is something else, or somebody else's, under that name.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         message = f"{folder} cannot hold an attempt's output ({error.strerror}): choose a plain folder of your own"

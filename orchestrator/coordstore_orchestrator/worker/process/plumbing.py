@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,16 +19,21 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
+if TYPE_CHECKING or __package__:
+    from coordstore_orchestrator.worker.process import proctree
+else:
+    import proctree
+
 __all__ = [
     "PATIENCE",
     "PR_SET_CHILD_SUBREAPER",
     "PR_SET_NAME",
     "PR_SET_PDEATHSIG",
+    "Reaper",
     "Wake",
     "describe",
     "pack",
     "prctl",
-    "reap",
     "receive",
     "tell",
     "unpack",
@@ -43,6 +50,12 @@ REPORTED = 5000
 
 PATIENCE = 10.0
 """Seconds after which a process that does not die of SIGKILL is reported as a survivor."""
+
+HUNT = 0.2
+"""Seconds that one hunt for a process that forks on lasts at most."""
+
+HUNT_STEP = 0.005
+"""Seconds without a death after which a hunt has lost the track."""
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -87,6 +100,14 @@ class Wake:
     def _stop(self, *_: object) -> None:
         self.told_to_stop = True
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal; return whether one came."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        came = bool(poll.poll(int(seconds * 1000) + 1))
+        self.clear()
+        return came
+
     def clear(self) -> None:
         """Forget the wake-ups so far."""
         try:
@@ -102,23 +123,66 @@ class Wake:
         os.close(self._end)
 
 
-def reap(on_exit: Callable[[int, int, float, int], None]) -> bool:
-    """Collect every child that has exited.
+class Reaper:
+    """Collects this process's children, those it adopted too.
 
     Args:
-        on_exit: Called with pid, wait status, processor seconds and the peak resident size in KiB.
-
-    Returns:
-        Whether any child is left.
+        wake: Tells when one ends.
+        on_exit: Called with pid, wait status, processor seconds and the peak resident size in KiB of each.
     """
-    while True:
+
+    def __init__(self, wake: Wake, on_exit: Callable[[int, int, float, int], None]) -> None:
+        self.wake = wake
+        self.on_exit = on_exit
+
+    def reap(self) -> bool:
+        """Collect every child that has ended; return whether any child is left."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            self.on_exit(pid, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+
+    def hunt(self) -> bool:
+        """Collect every child that has ended, and kill its process group first; return whether any child is left.
+
+        One that forks on and exits for ever is gone before it can be found in /proc, but its exited forebears fall
+        to us. As long as one of them is not collected its group's number belongs to nobody else, so that the
+        signal hits only its kin. While there is such prey it goes on, from death to death, for a while.
+        """
+        deadline = time.monotonic() + HUNT
+        while (left := self._hunt_once()) is not None:
+            if not left or time.monotonic() > deadline or not self.wake.wait(HUNT_STEP):
+                return self.reap()
+        return True
+
+    def _hunt_once(self) -> bool | None:
+        """Kill the groups of the dead and collect them; None: nobody had died, False: nobody is left."""
+        prey = None
+        while True:
+            try:
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return False
+            if dead is None:
+                return prey
+            prey = True
+            _kill_group(dead.si_pid)
+            pid, status, usage = os.wait4(dead.si_pid, 0)
+            self.on_exit(pid, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+
+
+def _kill_group(pid: int) -> None:
+    """Kill what is left of the process group of a child that waits to be collected, unless it is our own group."""
+    known = proctree.read_process(pid)
+    if known is not None and known.group not in {0, os.getpgrp()}:
         try:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            return True
-        on_exit(pid, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+            os.killpg(known.group, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
 
 
 def tell(channel: socket.socket, *fields: bytes | str | int) -> None:

@@ -40,9 +40,6 @@ DEAD = ("Z", "X", "x")
 STOP_ROUNDS = 50
 """How often new processes are looked for and stopped before the killing begins: a fork bomb needs a few."""
 
-PATIENT_ROUNDS = 3
-"""After how many of these rounds whole groups are stopped at once."""
-
 HANDLES = 64
 """How many deaths are waited for at once; a bomb of thousands must not use up our file descriptors."""
 
@@ -56,7 +53,7 @@ class Process:
     Args:
         pid: Its process id.
         parent: Its parent's process id.
-        group: Its process group.
+        group: Its process group, also after its end until it is collected.
         state: One letter, as in ``ps``.
         start: When it started, in clock ticks since boot.
     """
@@ -151,7 +148,7 @@ def send(process: Process, number: int) -> bool:
 
 
 def end_all(
-    find: Callable[[], list[Process]], seconds: float, *, reaper: bool = False
+    find: Callable[[], list[Process]], seconds: float, hunt: Callable[[], bool] | None = None
 ) -> tuple[list[Process], list[Process]]:
     """Kill whatever `find` finds, again and again, until it finds nothing.
 
@@ -161,8 +158,8 @@ def end_all(
     Args:
         find: Returns the living processes to end; called many times.
         seconds: When to give up on processes that do not die (uninterruptible, or another user's).
-        reaper: Whether all children of this process outside its own group are to end, and none is collected
-            meanwhile; then whole groups can be stopped too, see `_stop_groups`.
+        hunt: For a reaper: collects its dead children and their kin, see `plumbing.Reaper.hunt`, and returns
+            whether any may still live. It has the last word: a look at /proc can miss one that forks on and exits.
 
     Returns:
         What was killed, and what was still alive at the end.
@@ -170,8 +167,9 @@ def end_all(
     deadline = time.monotonic() + seconds
     killed: dict[tuple[int, int], Process] = {}
     while True:
-        alive = _stop_all(find, reaper=reaper)
-        if not alive or time.monotonic() > deadline:
+        alive = _stop_all(find, hunt)
+        over = not alive and (hunt is None or not hunt())
+        if over or time.monotonic() > deadline:
             survivors = {(process.pid, process.start) for process in alive}
             return [process for key, process in killed.items() if key not in survivors], alive
         for process in alive:
@@ -180,11 +178,11 @@ def end_all(
         _await_deaths(alive)
 
 
-def _stop_all(find: Callable[[], list[Process]], *, reaper: bool) -> list[Process]:
+def _stop_all(find: Callable[[], list[Process]], hunt: Callable[[], bool] | None) -> list[Process]:
     """Stop processes until no new one turns up; return those alive at the last look."""
     stopped: set[tuple[int, int]] = set()
     alive: list[Process] = []
-    for turn in range(STOP_ROUNDS):
+    for _ in range(STOP_ROUNDS):
         alive = find()
         fresh = [process for process in alive if (process.pid, process.start) not in stopped]
         if not fresh:
@@ -192,23 +190,9 @@ def _stop_all(find: Callable[[], list[Process]], *, reaper: bool) -> list[Proces
         for process in fresh:
             stopped.add((process.pid, process.start))
             _try_send(process, signal.SIGSTOP)
-        if reaper and turn >= PATIENT_ROUNDS:
-            _stop_groups()
+        if hunt is not None:
+            hunt()
     return alive
-
-
-def _stop_groups() -> None:
-    """Stop whole process groups at once: the only way to catch a process that forks on and exits all the time.
-
-    It is gone before a scan of /proc is over, but its exited forebears are our children. As long as we do not
-    collect them, their group's number cannot be given to anybody else, so that only their kin is stopped.
-    """
-    own = os.getpgrp()
-    for group in {process.group for process in processes() if process.parent == os.getpid()} - {own}:
-        try:
-            os.killpg(group, signal.SIGSTOP)
-        except (ProcessLookupError, PermissionError):
-            continue
 
 
 def _try_send(process: Process, number: int) -> None:

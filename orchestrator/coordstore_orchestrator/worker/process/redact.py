@@ -56,7 +56,7 @@ SHAPES: Final[tuple[tuple[bytes, bytes], ...]] = (
 WORD: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+/=-" + b"\\[;%"
 """What a token, and the escape before it, can consist of: an unfinished run of these may yet become one."""
 
-KEY: Final = WORD + b" \t\r\n"
+KEY: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\ \t\r\n"
 """What a private key consists of; it runs over lines."""
 
 KEY_BEGINS: Final = re.compile(rb"-----BEGIN [A-Z ]*(?:-{0,5}|-----[A-Za-z0-9+/=\s\\]*)")
@@ -106,9 +106,9 @@ class Redactor:
         for start, end in self._spans(text):
             if start >= cut:
                 break
-            if end == len(text) and not last:
-                if end - start <= HELD:
-                    cut = start  # it may go on in the next piece
+            if end > cut and not last:
+                if len(text) - start <= HELD:
+                    cut = start  # it may go on in the next piece, or another begin inside of it
                     break
                 self._swallow = KEY if text.startswith(b"-----", start) else WORD
             out += text[place:start] + REDACTED
@@ -125,7 +125,7 @@ class Redactor:
             found += [match.span() for match in matches if match]
         joined: list[tuple[int, int]] = []
         for start, end in sorted(found):
-            if joined and start <= joined[-1][1]:
+            if joined and start < joined[-1][1]:
                 joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
             else:
                 joined.append((start, end))
@@ -146,7 +146,9 @@ class Redactor:
         return len(text) - len(tail) + cut
 
 
-_COMPILED: Final = tuple((begin, re.compile(BEFORE + re.escape(begin) + rest)) for begin, rest in SHAPES)
+_COMPILED: Final = tuple(
+    (begin, re.compile((BEFORE if begin[:1].isalnum() else b"") + re.escape(begin) + rest)) for begin, rest in SHAPES
+)
 
 
 def _occurrences(text: bytes, needle: bytes, start: int = 0, end: int | None = None) -> Iterator[int]:
