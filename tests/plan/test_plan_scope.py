@@ -65,6 +65,13 @@ def test_two_patterns_meet_exactly_if_a_path_is_in_both(one: str, two: str) -> N
         assert oracle(two, witness)
 
 
+@pytest.mark.parametrize(
+    ("one", "two"), [("*a", "*b"), ("a*", "b*"), ("*.py", "*.md"), ("ab*", "ac*"), ("*/x*", "*/y*")]
+)
+def test_ends_of_one_length_are_compared_too(one: str, two: str) -> None:
+    assert meet(Pattern.parse(one), Pattern.parse(two)) is None
+
+
 @given(st.lists(patterns, max_size=12), patterns)
 def test_the_index_finds_what_comparing_with_each_finds(many: list[str], one: str) -> None:
     read, wanted = [Pattern.parse(text) for text in many], Pattern.parse(one)

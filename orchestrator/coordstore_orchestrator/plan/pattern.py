@@ -76,8 +76,8 @@ def common(one: Step, two: Step) -> str | None:
     if not two.wild:
         return two.text if one.fits(two.text) else None
     (first, *middle, last), (other_first, *other_middle, other_last) = one.parts, two.parts
-    first, short = max(first, other_first, key=len), min(first, other_first, key=len)
-    last, tail = max(last, other_last, key=len), min(last, other_last, key=len)
+    short, first = sorted((first, other_first), key=len)
+    tail, last = sorted((last, other_last), key=len)
     if not first.startswith(short) or not last.endswith(tail):
         return None
     # With a star in both, ends that agree suffice: the middles stand one after the other. The x keeps the
