@@ -109,6 +109,8 @@ class Audit:
         if new in ("completed", "failed", "cancelled"):
             assert self.object(f"s1/agents/{agent}/result"), f"{agent} ended without a result"
             assert f"s1/agents/{agent}/claim" not in self.keys, f"{agent} ended and is still claimed"
+            reason = self.object(f"s1/agents/{agent}/result").get("reason", "")
+            assert "taken away" not in reason, f"{agent} was stopped for a claim that it still held"
         if new == "completed":
             assert f"s1/agents/{agent}/claim" in self.before, f"{agent} was completed by somebody without its claim"
 

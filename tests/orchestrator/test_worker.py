@@ -34,6 +34,7 @@ class Held:
     def __init__(self) -> None:
         self.started: list[str] = []
         self.cancelled: list[str] = []
+        self.stopped: list[str] = []
         self.go: dict[str, asyncio.Event] = {}
         self.claims: dict[str, Claim] = {}
 
@@ -55,6 +56,7 @@ class Held:
 
     async def end(self, claim: Claim, stop: Stop) -> None:
         if stop.asked:
+            self.stopped.append(claim.agent)
             await claim.finish(State.CANCELLED, {"code": stop.code, "reason": stop.reason})
         else:
             await claim.finish(State.COMPLETED, {})
@@ -140,8 +142,12 @@ async def test_a_queue_entry_of_nothing_does_not_take_a_slot() -> None:
     await bench.store.put("s1/queue/any/ghost.1", b"")
     await bench.store.put("s1/queue/any/t1.7", b"")
     await bench.store.put("s1/queue/other/t1.1", b"")
-    await bench.plan(t1={})
-    async with bench.worker(slots=1):
+    await bench.plan(t1={}, mac={"labels": ["mac"]})
+    await bench.store.put("s1/queue/gpu/mac.1", b"")
+    async with bench.worker(slots=1, classes=["gpu"]):
+        assert bench.runner.started == ["t1.1"]
+        bench.runner.go["t1.1"].set()
+        await bench.settle()
         assert bench.runner.started == ["t1.1"]
 
 
@@ -206,6 +212,32 @@ async def test_a_claim_of_unknown_outcome_ends_the_worker_and_no_agent_starts(ap
     assert all(each and (each.lost or each.state is State.PENDING) for each in attempts)
 
 
+@pytest.mark.req("S9")
+async def test_a_claim_that_lands_while_the_worker_gives_up_leaves_no_agent_behind() -> None:
+    bench = Bench()
+    await bench.plan(t1={}, t2={})
+    claim, landed, released = bench.session.claim, asyncio.Event(), asyncio.Event()
+
+    async def claim_or_fail(agent: str, *given: Any) -> Any:
+        if agent == "t1.1":
+            await landed.wait()
+            raise OutcomeUnknown(agent)
+        claimed = await claim(agent, *given)
+        landed.set()
+        await released.wait()
+        return claimed
+
+    bench.session.claim = claim_or_fail  # type: ignore[method-assign,assignment]  # one fails while another is slow
+    async with bench.worker():
+        await landed.wait()
+        await bench.settle()
+        released.set()
+        with pytest.raises(OutcomeUnknown):
+            await bench.serving
+        await bench.settle()
+    assert bench.runner.started == bench.runner.cancelled
+
+
 @pytest.mark.req("W3")
 async def test_a_request_to_cancel_reaches_the_agent() -> None:
     bench = Bench()
@@ -220,11 +252,12 @@ async def test_a_request_to_cancel_reaches_the_agent() -> None:
 async def test_an_agent_whose_claim_was_taken_away_is_stopped_and_nothing_is_reported() -> None:
     bench = Bench()
     await bench.plan(t1={})
-    async with bench.worker():
+    async with bench.worker(slots=1):
         running = (await bench.session.view()).attempt("t1.1")
         assert running is not None
         await bench.session.drop_claim(running)
         await bench.settle()
+        assert bench.runner.stopped == ["t1.1"]
         assert not bench.runner.claims["t1.1"].ended
         assert await bench.states() == {"t1.1": "running"}
         records = await bench.store.read("s1/events/t1.1")
