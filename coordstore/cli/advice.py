@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
+from coordstore.cli.text import clean
 from coordstore.session.states import FINAL, State
 
 if TYPE_CHECKING:
@@ -78,5 +80,6 @@ def next_commands(view: SessionView, *, named: bool = True) -> list[str]:
     elif view.state == "running":
         commands.append(f"coord inspect {view.session} --watch")
     elif view.state == "stopped":
-        commands.append(f"coord run PLAN --session {view.session}")
+        plan = clean(str(view.meta.get("plan") or "PLAN"))
+        commands.append(f"coord run {shlex.quote(plan)} --session {view.session}")
     return commands

@@ -12,8 +12,9 @@ import click
 
 from coordstore.cli.context import Settings, open_existing, pass_settings
 from coordstore.cli.overview import brief, overview
-from coordstore.cli.reading import EMPTY, all_sessions, choose_session, one_session, store_json
+from coordstore.cli.reading import EMPTY, choose_session, one_session, store_json
 from coordstore.cli.text import Style
+from coordstore.session.catalog import sessions
 
 if TYPE_CHECKING:
     from coordstore.session.view import SessionView
@@ -59,7 +60,7 @@ async def _views(store: CoordStore | None, session: str | None) -> list[SessionV
     if session is not None:
         name = await choose_session(store, session)
         return [await one_session(store, name)] if store else []
-    return await all_sessions(store) if store else []
+    return await sessions(store) if store else []
 
 
 async def document(store: CoordStore | None, views: list[SessionView]) -> dict[str, Any]:

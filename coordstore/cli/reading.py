@@ -6,14 +6,14 @@ import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from coordstore.errors import CoordError, InvalidKey
+from coordstore.errors import CoordError
+from coordstore.session.catalog import session_names
 from coordstore.session.keys import SessionKeys
 from coordstore.session.view import SessionView
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from coordstore.model import Entry
     from coordstore.session.view import Attempt
     from coordstore.store import CoordStore
 
@@ -21,11 +21,9 @@ __all__ = [
     "NoSuchAgent",
     "NoSuchSession",
     "NothingHere",
-    "all_sessions",
     "choose_session",
     "find_attempt",
     "one_session",
-    "session_names",
     "store_json",
     "watch_view",
 ]
@@ -47,41 +45,6 @@ class NoSuchAgent(CoordError, LookupError):
 
 class NothingHere(CoordError, LookupError):
     """There is no session at all, so not the one that a command needs."""
-
-
-async def all_sessions(store: CoordStore) -> list[SessionView]:
-    """Return all sessions, oldest first, as they stood at one cut."""
-    cut = await store.list("")
-    grouped: dict[str, list[Entry]] = {name: [] for name in _names(cut.entries)}
-    for entry in cut.entries:
-        name = entry.key.partition("/")[0]
-        if name in grouped:
-            grouped[name].append(entry)
-    return [SessionView.of(name, entries, cut.revision) for name, entries in grouped.items()]
-
-
-async def session_names(store: CoordStore) -> list[str]:
-    """Return the names of all sessions, oldest first."""
-    return _names((await store.list("", keys_only=True)).entries)
-
-
-def _names(entries: list[Entry]) -> list[str]:
-    """Return the sessions among all keys of a store, which may hold other things too."""
-    made = {
-        entry.key.removesuffix("/meta"): entry.create_revision
-        for entry in entries
-        if entry.key.endswith("/meta") and entry.key.count("/") == 1 and is_session(entry.key.removesuffix("/meta"))
-    }
-    return sorted(made, key=made.__getitem__)
-
-
-def is_session(name: str) -> bool:
-    """Tell whether a session may have that name."""
-    try:
-        SessionKeys(name)
-    except InvalidKey:
-        return False
-    return True
 
 
 async def choose_session(store: CoordStore | None, name: str | None) -> str:

@@ -16,7 +16,7 @@ from coordstore.model import Append, Check, Delete, Put, Transaction
 from coordstore.names import VALUE_MAX
 from coordstore.session import events
 from coordstore.session.claim import Claim
-from coordstore.session.keys import SESSION_STREAM, SessionKeys, agent_name, is_session, is_task
+from coordstore.session.keys import SESSION_STREAM, SessionKeys, agent_name, is_task
 from coordstore.session.states import FINAL, State, check_transition
 from coordstore.session.values import as_object, as_text, as_value, now_text, strings
 from coordstore.session.view import Attempt, SessionView
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coordstore.session.view import Task
     from coordstore.store import CoordStore, Fence
 
-__all__ = ["Session", "SessionExists", "as_value", "now_text", "sessions"]
+__all__ = ["Session", "SessionExists", "as_value", "now_text"]
 
 CHUNK = 50
 """Tasks written in one transaction, at most; fewer when they are long."""
@@ -36,20 +36,6 @@ CHUNK = 50
 
 class SessionExists(CoordError, ValueError):
     """A session of that name was made from another plan."""
-
-
-async def sessions(store: CoordStore) -> list[SessionView]:
-    """Return all sessions of a store, oldest first, as they stood at one cut; foreign keys are passed over."""
-    cut = await store.list("")
-    grouped: dict[str, list[Any]] = {}
-    for entry in cut.entries:
-        grouped.setdefault(entry.key.partition("/")[0], []).append(entry)
-    found = [
-        SessionView.of(name, entries, cut.revision)
-        for name, entries in grouped.items()
-        if is_session(name) and any(entry.key == f"{name}/meta" for entry in entries)
-    ]
-    return sorted(found, key=lambda view: view.entries[view.keys.meta].create_revision)
 
 
 class Session:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coordstore.errors import CoordError, InvalidArgument, InvalidKey, TooLarge, Unavailable
-from coordstore.session.session import Session, SessionExists, sessions
+from coordstore.session.catalog import sessions
+from coordstore.session.session import Session, SessionExists
 from coordstore.testing import MemoryStore
 from tests.session.stage import META, Stage
 

@@ -58,12 +58,13 @@ def run(settings: Settings, /, **options: Any) -> int:  # noqa: ANN401  (what cl
     return asyncio.run(_run(settings, **options))
 
 
-async def _run(settings: Settings, *, plan: Path, repo: Path, session: str | None, no_merge: bool, **how: Any) -> int:  # noqa: ANN401  (see `run`)
+async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what click hands in)
     """Do it; return the exit status."""
+    plan, repo = how["plan"], how["repo"]
     found = _load(plan, how["agent"])
     user = await UserRepository.discover(repo)
-    meta = {**_meta(found), "base": await user.resolve(found.base), "repo": str(user.cwd)}
-    name = session or _session_name(found.goal)
+    meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
+    name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     if dirty := await user.is_dirty():
         display.say(
@@ -75,7 +76,7 @@ async def _run(settings: Settings, *, plan: Path, repo: Path, session: str | Non
         agent=how["agent"],
         profiles=known_profiles(),
         environ=os.environ,
-        merge=not no_merge,
+        merge=not how["no_merge"],
         seen=display.seen,
     )
     _log_to(session_dir(options.home, name))
@@ -86,7 +87,7 @@ async def _run(settings: Settings, *, plan: Path, repo: Path, session: str | Non
         info = await store.info()
     if how["as_json"]:
         print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
-    return display.finish(view, plan, interrupted=job.interrupted, merged=not no_merge)
+    return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
 
 
 def _load(path: Path, agent: str | None) -> Plan:
@@ -103,6 +104,11 @@ def _meta(plan: Plan) -> dict[str, Any]:
     data = plan.model_dump(mode="json", by_alias=True, exclude_none=True)
     kept: dict[str, Any] = {name: data[name] for name in ("goal", "agent", "setup", "validate") if name in data}
     return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
+
+
+def _where(user: UserRepository, plan: Path) -> dict[str, str]:
+    """Return what people want to find again."""
+    return {"repo": str(user.cwd), "plan": str(plan if str(plan) == "-" else plan.absolute())}
 
 
 def _tasks(plan: Plan) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import Conflict, CoordError
 from coordstore.model import Check
-from coordstore.session.values import as_object, as_value
+from coordstore.session.values import as_object, as_value, now_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -56,13 +56,14 @@ async def lead(
     Raises:
         LedByOther: Somebody leads it; the message says who.
     """
+    record = as_value({**holder, "since": now_text()})
     async with await session.store.grant(LEASE_TTL) as lease:
         while True:
             found = await session.store.get(session.keys.leader)
             try:
                 if found is not None:
                     await _replace(session, found, is_dead)
-                token = await session.store.create(session.keys.leader, as_value(holder), lease)
+                token = await session.store.create(session.keys.leader, record, lease)
             except Conflict:
                 continue
             break
