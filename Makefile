@@ -27,6 +27,7 @@ lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/requirements_table.py --check
+	$(BIN)/python scripts/cli_docs.py --check
 	$(BIN)/towncrier build --draft --version next >/dev/null
 
 bench: compiled  ## goals and figures of this machine
@@ -34,6 +35,7 @@ bench: compiled  ## goals and figures of this machine
 
 docs: $(READY)  ## write the generated pages
 	$(BIN)/python scripts/requirements_table.py
+	$(BIN)/python scripts/cli_docs.py
 
 format: $(READY)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix
