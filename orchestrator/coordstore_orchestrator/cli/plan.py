@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from coordstore_orchestrator.agents import known_profiles
-from coordstore_orchestrator.plan import check_plan, example, load_plan, plan_schema, waves
+from coordstore_orchestrator.cli.run import load_checked
+from coordstore_orchestrator.plan import example, plan_schema, waves
 
 __all__ = ["plan"]
 
@@ -20,10 +20,10 @@ def plan() -> None:
 
 @plan.command()
 @click.argument("path", metavar="PLAN", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-def check(path: Path) -> None:
+@click.option("--agent", metavar="PROFILE", help="As for `coord run`: the agent of tasks that name none.")
+def check(path: Path, agent: str | None) -> None:
     """Check PLAN as `coord run` does before it starts anything; exit status 2 when it would be refused."""
-    found = load_plan(path)
-    check_plan(found, known_profiles())
+    found = load_checked(path, agent)
     groups = waves(found)
     print(f"{len(found.tasks)} tasks in {len(groups)} waves; at most {max(map(len, groups), default=0)} at a time")
     for number, group in enumerate(groups, 1):

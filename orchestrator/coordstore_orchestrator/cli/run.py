@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coordstore.model import StoreInfo
     from coordstore_orchestrator.plan import Plan
 
-__all__ = ["run"]
+__all__ = ["load_checked", "run"]
 
 SLOTS: Final = 8
 SLUG_MAX: Final = 40
@@ -61,7 +61,7 @@ def run(settings: Settings, /, **options: Any) -> int:  # noqa: ANN401  (what cl
 async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what click hands in)
     """Do it; return the exit status."""
     plan, repo = how["plan"], how["repo"]
-    found = _load(plan, how["agent"])
+    found = load_checked(plan, how["agent"])
     user = await UserRepository.discover(repo)
     meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
     name = how["session"] or _session_name(found.goal)
@@ -90,12 +90,11 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
 
 
-def _load(path: Path, agent: str | None) -> Plan:
-    """Read and check a plan."""
+def load_checked(path: Path, agent: str | None) -> Plan:
+    """Read a plan and check it with the agent that fills its gaps; that agent is the run's, not the plan's."""
     found = load_plan(path)
-    if agent is not None and found.agent is None:
-        found = found.model_copy(update={"agent": agent})
-    check_plan(found, known_profiles())
+    filled = found if agent is None or found.agent is not None else found.model_copy(update={"agent": agent})
+    check_plan(filled, known_profiles())
     return found
 
 
