@@ -53,7 +53,7 @@ class IdentityTests(Topic):
     async def test_a_persistent_store_gives_everything_back_when_opened_again(self, open_store: OpenStore) -> None:
         async with open_store() as store:
             if "persistent" not in (await store.info()).abilities:
-                pytest.skip("this backend does not declare the ability `persistent`")
+                pytest.skip("declared: this backend has not the ability `persistent`")
             await put_all(store, *(f"a/{n}" for n in range(70)))
             await store.put("a/1", b"\0new")
             await store.delete("a/2")
@@ -73,7 +73,7 @@ class IdentityTests(Topic):
     async def test_a_watch_and_a_follow_go_on_over_a_restart(self, open_store: OpenStore) -> None:
         async with open_store() as store:
             if "persistent" not in (await store.info()).abilities:
-                pytest.skip("this backend does not declare the ability `persistent`")
+                pytest.skip("declared: this backend has not the ability `persistent`")
             since = await store.put("a", b"1")
             revision = await store.transact([Put("a", b"2")], appends=[Append("s", b"1"), Append("s", b"2")])
         async with (
@@ -89,7 +89,7 @@ class IdentityTests(Topic):
     async def test_a_token_is_never_given_again_over_a_restart(self, open_store: OpenStore) -> None:
         async with open_store() as store:
             if "persistent" not in (await store.info()).abilities:
-                pytest.skip("this backend does not declare the ability `persistent`")
+                pytest.skip("declared: this backend has not the ability `persistent`")
             token = await store.create("lock", b"")
             await store.delete("lock")
             await store.compact()
