@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coordstore_orchestrator.git import refs
 from coordstore_orchestrator.git.errors import GitError
 from coordstore_orchestrator.git.objects import (
     Identity,
@@ -128,6 +129,31 @@ def test_a_ref_lock_is_respected_unless_known_to_be_dead(repo: Any) -> None:
     write_ref(path, head, break_lock=True, durable=True)
     assert repo.git("rev-parse", "new") == head
     assert not lock.exists()
+
+
+class Waiting:
+    """Time for a writer that waits for a lock; its holder writes and lets go at the third look."""
+
+    def __init__(self, lock: Path) -> None:
+        self.lock = lock
+        self.looks = 0
+
+    def monotonic(self) -> float:
+        return self.looks / 1000
+
+    def sleep(self, _seconds: float) -> None:
+        self.looks += 1
+        if self.looks == 3:
+            self.lock.unlink()  # fails when it was broken
+
+
+def test_a_living_holders_lock_is_not_broken(repo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = repo.git("rev-parse", "HEAD")
+    waiting = Waiting(repo.write(".git/refs/heads/new.lock", ""))
+    monkeypatch.setattr(refs, "time", waiting)
+    write_ref(repo.path / ".git/refs/heads/new", head, break_lock=True)
+    assert waiting.looks == 3
+    assert repo.git("rev-parse", "new") == head
 
 
 def test_a_branch_below_the_name_is_told(repo: Any) -> None:

@@ -3,4 +3,4 @@
 The modules are imported one by one, so that `locate`, which every start of the command line needs, stays cheap.
 """
 
-__all__ = ["errors", "locate", "objects", "refs", "run", "session", "skeleton", "user", "worktrees"]
+__all__: list[str] = []
