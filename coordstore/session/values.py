@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +15,32 @@ if TYPE_CHECKING:
 __all__ = ["as_object", "as_text", "as_value", "now_text", "strings", "words"]
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half a surrogate pair: what is left of bytes that are no UTF-8, as in odd file names."""
+
+
 def as_text(value: object) -> bytes:
     """Return a value as stored text; what UTF-8 cannot hold (parts of odd file names) is spelled out."""
     return str(value).encode("utf-8", "backslashreplace")
 
 
 def as_value(data: Mapping[str, Any]) -> bytes:
-    r"""Return an object as a stored value; half a surrogate pair becomes its JSON escape, as ``\udc80``."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    """Return an object as a stored value; what UTF-8 cannot hold is spelled out."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return _HALF.sub(lambda half: f"\\\\u{ord(half[0]):x}", text).encode()
 
 
 def as_object(entry: Entry | None) -> dict[str, Any]:
-    """Return an entry's JSON object; anything else that somebody wrote there counts as empty."""
+    """Return an entry's JSON object; anything else that somebody wrote there counts as empty.
+
+    No text in it has what UTF-8 cannot hold, so all of it can be written and printed.
+    """
     if entry is None:
         return {}
     try:
         found: object = json.loads(entry.value)
+        if isinstance(found, dict) and b"\\ud" in entry.value.lower():
+            found = json.loads(as_value(found))
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -101,7 +101,11 @@ class Handle(MemoryStore):
             raise Unavailable(message)
         done = None
         if fault != "lost":
-            done = await super().do_transact(txn)
+            try:
+                done = await super().do_transact(txn)
+            except Conflict as conflict:
+                self.world.refused += [key for key in conflict.revisions if key != "s1/meta"]
+                raise
             self.world.authors[done.revision] = self.pid
         if fault is not None or done is None:
             message = "no answer"
@@ -135,6 +139,7 @@ class World:
         self.memory._waiting = InOrder()
         self.authors: dict[int, int] = {}
         self.slots: dict[int, int] = {PERSON: 0}
+        self.refused: list[str] = []
         self.dead: set[int] = set()
         self.processes: list[Process] = []
         self.surprises: list[BaseException] = []
@@ -318,6 +323,8 @@ async def simulate(seed: int, *, faults: bool = True) -> World:
         await resume(world)
         world.audit().finish()
         assert not world.surprises, world.surprises
+        alone = not faults and len(world.slots) == 3  # a person, a leader, and the one that resumes
+        assert not (alone and world.refused), f"writes on an old view, refused at {world.refused}"
     except AssertionError as error:
         error.add_note(f"seed {seed}, faults={faults}: python -m tests.orchestrator.simulation {seed}")
         raise

@@ -231,7 +231,7 @@ def read_everything(name: str, value: bytes) -> None:
         f"s1{name}": value,
     }
     view = SessionView.of("s1", [Entry(key, data, 3, 2) for key, data in sorted(entries.items())], 3)
-    json.dumps(facts(view)["json"], ensure_ascii=False)
+    json.dumps(facts(view)["json"], ensure_ascii=False).encode()
     for task in view.ordered():
         assert task.state in State
         assert isinstance(task.name, str)
