@@ -44,9 +44,7 @@ class Connection:
         # A handle that nobody closed must not keep the process from ending; at worst that is a kill -9, which is safe.
         getattr(owner, "_thread", owner).daemon = True  # type: ignore[union-attr]  # it has, or is, a thread
         try:
-            await to_the_end(_started(owner))
-            if failed:
-                raise failed.pop()
+            await to_the_end(_started(owner, failed))
         except BaseException:
             await to_the_end(owner.close())
             raise
@@ -119,8 +117,10 @@ def _connection_or(failed: list[BaseException], connector: Callable[[], sqlite3.
         return sqlite3.connect(":memory:")
 
 
-async def _started(owner: aiosqlite.Connection) -> None:
+async def _started(owner: aiosqlite.Connection, failed: list[BaseException]) -> None:
     await owner
+    if failed:
+        raise failed.pop()
 
 
 def _close_locked(raw: sqlite3.Connection, lock: StoreLock) -> None:

@@ -106,7 +106,7 @@ class LeaseFile(LockedFile):
 
     def next_due(self) -> float:
         """Return a lower bound of when the next lease is due, in seconds on the clock; takes no lock."""
-        due = self._header()
+        due = self._header() if self.at_path() else None
         if due is None:
             return 0.0
         return float("inf") if due == _NEVER else due / _NANO

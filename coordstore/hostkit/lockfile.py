@@ -101,7 +101,7 @@ class LockedFile:
                 if fresh:
                     self.fd = self._open()
                 self._lock(give_up, patience)
-                if self._at_path():
+                if self.at_path():
                     break
                 # Another thread may be reading the old one: it is closed at the end.
                 fcntl.flock(self.fd, fcntl.LOCK_UN)
@@ -141,9 +141,10 @@ class LockedFile:
         message = f"{self.path} appears and disappears: something else uses that name"
         raise Unavailable(message)
 
-    def _at_path(self) -> bool:
+    def at_path(self) -> bool:
+        """Tell whether the open file is still the one at the path; blocks for a moment."""
         try:
-            there = self.path.lstat()
+            there = os.lstat(self.path)
         except FileNotFoundError:
             return False
         here = os.fstat(self.fd)

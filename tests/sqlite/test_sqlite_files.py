@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordstore import open_store
-from coordstore.errors import Corrupt, CoordError, InvalidArgument, StoreReplaced, Unavailable, VersionMismatch
+from coordstore.errors import CoordError, Corrupt, InvalidArgument, StoreReplaced, Unavailable, VersionMismatch
 from coordstore.model import Append, Put
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ async def test_what_is_no_database_is_corrupt_and_never_reset(path: Path, url: s
 async def test_a_log_without_its_database_is_not_thrown_away(path: Path, url: str) -> None:
     path.with_name("store.db-wal").write_bytes(b"latest changes")
     path.with_name("store.db-wal").chmod(0o600)
-    with pytest.raises(Corrupt, match="store.db-wal"):
+    with pytest.raises(Corrupt, match=r"store\.db-wal"):
         await fill(url)
     assert path.with_name("store.db-wal").read_bytes() == b"latest changes"
 
@@ -158,7 +158,7 @@ async def test_a_flipped_bit_gives_the_right_value_or_corrupt(path: Path, url: s
     await fill(url)
     whole = path.read_bytes()
     chance = random.Random(seed)
-    for place in chance.sample(range(len(whole)), 60) + [whole.index(b"alpha") + 2, whole.index(b"beta")]:
+    for place in [*chance.sample(range(len(whole)), 60), whole.index(b"alpha") + 2, whole.index(b"beta")]:
         broken = bytearray(whole)
         broken[place] ^= 1 << chance.randrange(8)
         path.write_bytes(broken)

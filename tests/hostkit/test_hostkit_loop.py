@@ -1,0 +1,167 @@
+"""Group commit and notification by themselves, over writers and probes of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordstore.errors import Conflict, StoreClosed, Unavailable
+from coordstore.hostkit import Batches, Notifier, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+
+class Slow:
+    """A writer that stands still until it is let go."""
+
+    def __init__(self) -> None:
+        self.written: list[list[int]] = []
+        self.go = asyncio.Event()
+        self.begun = asyncio.Event()
+
+    async def write(self, batch: Sequence[int]) -> list[Outcome[int]]:
+        self.written.append(list(batch))
+        self.begun.set()
+        await self.go.wait()
+        return [Outcome(error=Conflict("odd")) if number % 2 else Outcome(number * 10) for number in batch]
+
+
+async def test_who_comes_while_a_batch_is_written_is_in_the_next() -> None:
+    slow = Slow()
+    batches: Batches[int, int] = Batches(slow.write)
+    first = asyncio.ensure_future(batches.submit(0))
+    await slow.begun.wait()
+    others = [asyncio.ensure_future(batches.submit(number)) for number in (2, 3, 4, 6)]
+    await asyncio.sleep(0)
+    others[0].cancel()
+    slow.go.set()
+    assert await first == 0
+    answers = await asyncio.gather(*others, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [asyncio.CancelledError, Conflict, int, int]
+    assert slow.written == [[0], [3, 4, 6]]
+    await batches.aclose()
+
+
+async def test_batches_are_bounded_in_number_and_size() -> None:
+    slow = Slow()
+    slow.go.set()
+    batches: Batches[int, int] = Batches(slow.write, most=3, size_most=100)
+    await asyncio.gather(*(batches.submit(2, 1) for _ in range(7)))
+    assert [len(batch) for batch in slow.written] == [3, 3, 1]
+    slow.written.clear()
+    await asyncio.gather(*(batches.submit(2, 60) for _ in range(4)))
+    assert [len(batch) for batch in slow.written] == [2, 2]
+
+
+async def test_closing_waits_for_the_sealed_batch_and_refuses_the_rest() -> None:
+    slow = Slow()
+    batches: Batches[int, int] = Batches(slow.write)
+    sealed = asyncio.ensure_future(batches.submit(2))
+    await slow.begun.wait()
+    waiting = asyncio.ensure_future(batches.submit(4))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(batches.aclose())
+    with pytest.raises(StoreClosed):
+        await waiting
+    assert not closing.done()
+    slow.go.set()
+    await closing
+    assert await sealed == 20
+    with pytest.raises(StoreClosed):
+        await batches.submit(6)
+    assert slow.written == [[2]]
+
+
+async def test_an_error_of_the_writer_is_everybodys_and_the_queue_goes_on() -> None:
+    fail = True
+
+    async def write(batch: Sequence[int]) -> list[Outcome[int]]:
+        if fail:
+            message = "no disk"
+            raise Unavailable(message)
+        return [Outcome(number) for number in batch]
+
+    batches: Batches[int, int] = Batches(write)
+    answers = await asyncio.gather(*(batches.submit(number) for number in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * 3
+    fail = False
+    assert await batches.submit(7) == 7
+
+
+class Source:
+    """A store's revision as a probe sees it."""
+
+    def __init__(self, hint: Path) -> None:
+        self.revision = 0
+        self.probed = asyncio.Event()
+        self.error: Exception | None = None
+        self.notifier = Notifier(self.probe, lambda: float("inf"), hint)
+
+    async def probe(self) -> int:
+        self.probed.set()
+        if self.error is not None:
+            raise self.error
+        return self.revision
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> AsyncIterator[Source]:
+    (tmp_path / "hint").touch()
+    made = Source(tmp_path / "hint")
+    yield made
+    made.notifier.fail(StoreClosed("closed"))
+    await made.notifier.aclose()
+
+
+@pytest.mark.req("S6")
+async def test_a_change_by_somebody_else_is_found_by_polling(source: Source) -> None:
+    waiting = asyncio.ensure_future(source.notifier.above(0))
+    await source.probed.wait()
+    source.revision = 1
+    await waiting
+    await source.notifier.above(0)
+    assert source.notifier.revision == 1
+
+
+@pytest.mark.req("S6")
+async def test_a_change_of_our_own_wakes_at_once_whoever_waits_for_it(source: Source) -> None:
+    early, late = (asyncio.ensure_future(source.notifier.above(revision)) for revision in (0, 5))
+    await source.probed.wait()
+    source.notifier.moved(3)
+    await early
+    assert not late.done()
+    source.notifier.moved(6)
+    await late
+
+
+@pytest.mark.req("S6")
+async def test_a_write_to_the_hint_is_heard(source: Source, tmp_path: Path) -> None:
+    waiting = asyncio.ensure_future(source.notifier.above(0))
+    while not source.notifier.hints:
+        source.probed.clear()
+        await source.probed.wait()
+        await asyncio.to_thread((tmp_path / "hint").write_bytes, b"x")
+    source.revision = 1
+    await waiting
+
+
+async def test_nobody_waits_nothing_runs(source: Source) -> None:
+    waiting = asyncio.ensure_future(source.notifier.above(0))
+    await source.probed.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    pumps = [task for task in asyncio.all_tasks() if task.get_name() == "store-notifier"]
+    await asyncio.gather(*pumps)
+
+
+async def test_an_error_of_the_probe_reaches_whoever_waits_and_the_next_one_probes_anew(source: Source) -> None:
+    source.error = Unavailable("gone")
+    with pytest.raises(Unavailable):
+        await source.notifier.above(0)
+    source.error, source.revision = None, 2
+    await source.notifier.above(0)
