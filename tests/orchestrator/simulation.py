@@ -116,6 +116,10 @@ class Handle(MemoryStore):
         await self.open_gate.wait()
         await super().lease_renew(lease)
 
+    async def lease_revoke(self, lease: int) -> None:
+        await self.open_gate.wait()
+        await super().lease_revoke(lease)
+
     async def changed(self, revision: int) -> None:
         await super().changed(revision)
         await self.world.delay()
@@ -296,7 +300,7 @@ class Merges:
         tip = view.entries.get(keys.tip)
         onto = tip.value.decode() if tip else "c0"
         status = attempt.entries["status"].revision
-        await self.world.clock.sleep(self.world.random.choice([0.0, 0.1, 3.0]))
+        await self.world.clock.sleep(self.world.random.choice([0.0, 0.1, 3.0, 12.0 if self.world.faults else 0.5]))
         merged = self.world.random.random() < 0.85
         record = {"agent": action.agent, "merged": merged, **({} if merged else {"refused": "conflicts"})}
         writes = [Put(keys.merged(action.task), json.dumps(record).encode())]
@@ -349,7 +353,7 @@ async def drive(world: World) -> None:
         reap(world)
         if world.settled() and step >= faulty:
             return
-        if not any(process.leads for process in world.processes):
+        if not any(process.leads and process.handle.open_gate.is_set() for process in world.processes):
             world.start(leads=True)
         if world.memory.state.revision > REVISIONS:
             break

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 BLOCKS = 5
 SEEDS = int(os.environ.get("COORD_TEST_SEEDS", "20"))
 """Sessions in each block, calm ones and as many with faults."""
-PLANTED = 80
+PLANTED = 200
 """Sessions within which a planted bug has to be caught."""
 
 

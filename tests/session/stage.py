@@ -9,9 +9,9 @@ from coordstore.session.session import Session
 from coordstore.testing import Clock, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from coordstore.model import Check
+    from coordstore.model import Check, Committed, Transaction
     from coordstore.session import Attempt, Task
     from coordstore.session.claim import Claim
     from coordstore.store import Lease
@@ -20,12 +20,31 @@ HOLDER = {"host": "here", "pid": 7}
 META = {"goal": "all is well", "digest": "d1", "base": "c0"}
 
 
+class Interrupted(MemoryStore):
+    """A store in which something happens just before the next write of a certain key, or before a deletion."""
+
+    before: tuple[str, Callable[[], Awaitable[object]]] | None = None
+
+    async def do_transact(self, txn: Transaction) -> Committed:
+        await self._meet(*(write.key for write in txn.writes))
+        return await super().do_transact(txn)
+
+    async def do_delete_prefix(self, prefix: str) -> int:
+        await self._meet(prefix)
+        return await super().do_delete_prefix(prefix)
+
+    async def _meet(self, *keys: str) -> None:
+        if self.before is not None and self.before[0] in keys:
+            happens, self.before = self.before[1], None
+            await happens()
+
+
 class Stage:
     """One session and its store."""
 
     def __init__(self, name: str = "s1") -> None:
         self.clock = Clock()
-        self.store = MemoryStore(clock=self.clock)
+        self.store = Interrupted(clock=self.clock)
         self.session = Session(self.store, name)
         self.keys = self.session.keys
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coordstore.errors import CoordError, InvalidArgument, InvalidKey, TooLarge, Unavailable
+from coordstore.session import events
 from coordstore.session.catalog import sessions
 from coordstore.session.session import Session, SessionExists
 from coordstore.testing import MemoryStore
@@ -95,17 +96,34 @@ async def test_many_creators_at_once_agree_and_one_of_them_made_it() -> None:
 
 
 @pytest.mark.req("S5")
-async def test_a_late_creator_does_not_touch_what_another_completed() -> None:
+@pytest.mark.parametrize("key", ["s1/tasks/b", "s1/meta"])
+async def test_a_late_creator_does_not_touch_what_another_completed(key: str) -> None:
     stage = Stage()
-    await asyncio.gather(*(stage.session.create(META, PLAN) for _ in range(5)))
-    history = stage.store.memory.state.history
-    ready = next(
-        commit.revision
-        for commit in history
-        for change in commit.changes
-        if change.key == "s1/meta" and change.entry and json.loads(change.entry.value)["ready"]
-    )
-    assert [commit.revision for commit in history if commit.revision > ready] == []
+    await stage.store.create("s1/meta", json.dumps({**META, "order": list(PLAN), "ready": False}).encode())
+    after: list[int] = []
+
+    async def another() -> None:
+        assert not await stage.session.create(META, PLAN)
+        after.append(stage.store.memory.state.revision)
+
+    stage.store.before = (key, another)
+    assert not await stage.session.create(META, PLAN)
+    assert after == [stage.store.memory.state.revision]
+
+
+async def test_a_session_that_is_deleted_while_it_is_created_is_created_again() -> None:
+    stage = Stage()
+    stage.store.before = ("s1/tasks/b", stage.session.delete)
+    assert await stage.session.create(META, PLAN)
+    assert (await stage.session.view()).ready
+
+
+async def test_what_a_worker_says_during_a_deletion_goes_too() -> None:
+    stage = await Stage().create("t1")
+    claim = await stage.running("t1")
+    stage.store.before = ("s1", lambda: claim.report(events.Note(text="still here")))
+    await stage.session.delete()
+    assert stage.contents() == ({}, {})
 
 
 async def test_ten_thousand_tasks_and_long_ones() -> None:

@@ -205,6 +205,26 @@ async def test_a_running_attempt_is_ended_by_request_only() -> None:
         await stage.session.request_cancel("t1.1", "again")
 
 
+async def test_a_request_to_cancel_that_comes_too_late_is_a_conflict() -> None:
+    stage = await Stage().create("t1")
+    claim = await stage.running("t1")
+    stage.store.before = ("s1/agents/t1.1/cancel", lambda: claim.finish(State.COMPLETED, {}))
+    with pytest.raises(Conflict):
+        await stage.session.request_cancel("t1.1", "stop")
+    assert (await stage.attempt("t1.1")).text("cancel") is None
+
+
+async def test_a_lost_attempt_that_is_held_again_is_not_ended() -> None:
+    stage = await Stage().create("t1")
+    await stage.running("t1")
+    await stage.session.drop_claim(await stage.attempt("t1.1"))
+    lost = await stage.attempt("t1.1")
+    await stage.store.put("s1/agents/t1.1/claim", b"{}")
+    with pytest.raises(Conflict):
+        await stage.session.end(lost, State.FAILED, {})
+    assert await stage.states() == {"t1.1": "running"}
+
+
 @pytest.mark.parametrize("agent", ["t1.1", "t9.1"])
 async def test_a_cancel_of_what_is_not_there_leaves_no_trace(agent: str) -> None:
     stage = await Stage().create("t1")

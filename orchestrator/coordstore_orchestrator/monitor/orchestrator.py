@@ -67,6 +67,7 @@ class Orchestrator:
         self._to_merge: asyncio.Queue[Integrate] = asyncio.Queue()
         self._merging: set[str] = set()
         self._changed = asyncio.Event()
+        self._viewed = asyncio.Event()
         self._draining = False
 
     def drain(self) -> None:
@@ -112,14 +113,23 @@ class Orchestrator:
             async for view in views:
                 self.view = view
                 self._seen(view)
+                self._viewed.set()
                 self._changed.set()
 
     async def _merge(self) -> None:
-        """Merge what is to be merged, in that order."""
+        """Merge what is to be merged, in that order, each onto what the view shows of the one before.
+
+        Without waiting for that, a merge and its validation were made onto the old tip, in vain.
+        """
+        merged = 0
         while True:
             action = await self._to_merge.get()
+            while self.view.revision < merged:
+                self._viewed.clear()
+                await self._viewed.wait()
             try:
-                self._revision = max(self._revision, await self._integrator.integrate(self.view, action))
+                merged = await self._integrator.integrate(self.view, action)
+                self._revision = max(self._revision, merged)
             except Conflict as conflict:
                 log.info("merge of %s decided anew: %s", action.task, conflict)
             self._merging.discard(action.task)
