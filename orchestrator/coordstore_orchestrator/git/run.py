@@ -1,43 +1,30 @@
-"""The one place that starts git: hardened, never blocking the loop, ended with its caller.
+"""The one way to run git: hardened, never blocking the loop, ended with its caller.
 
-A process runs on a thread (start and wait both block), in a process group of its own so that Ctrl-C at a terminal
-reaches the orchestrator only. Two levels of trust exist: our own repositories read no configuration but the one we
+Two levels of trust exist: our own repositories read no configuration but the one we
 wrote, the user's repository is read with the user's configuration, as the user's own git would. In both, hooks,
 file system monitors, replacement objects and background maintenance are off.
 """
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import os
 import re
-import shutil
-import subprocess
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.git.errors import GitError, GitMissing
+from coordstore_orchestrator.git.job import MINIMUM, Command, GitResult, Job, on_thread, to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["MINIMUM", "GitResult", "git", "pipe", "require_git", "text_of", "to_end"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-MINIMUM: Final = (2, 38)
-"""The first git with `merge-tree --write-tree`."""
 PRIVATE: Final = 0o077
 """The umask under which git creates what is ours alone."""
 STDERR_TAIL: Final = 2000
 SHOWN_ARGUMENTS: Final = 3
 
-_THREADS: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="git")
 _PASSED: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ")
 _PASSED_FOR_USER: Final = (
     "XDG_CONFIG_HOME",
@@ -70,15 +57,6 @@ _ALWAYS: Final = (
     ("submodule.recurse", "false"),
 )
 _OWN: Final = (("core.attributesFile", os.devnull), ("core.splitIndex", "false"), ("core.untrackedCache", "false"))
-
-
-@dataclass(frozen=True, slots=True)
-class GitResult:
-    """What a git process left: its output, its words, its exit status."""
-
-    stdout: bytes
-    stderr: bytes
-    returncode: int
 
 
 async def git(
@@ -114,8 +92,8 @@ async def git(
     A cancelled call has killed its process and waited for it; what that process had finished stays.
     """
     environment = _environment(env, git_dir, trust_user=trust_user)
-    job = _Job([_Command(_argv(args), environment, umask)], cwd, stdin)
-    result = (await _on_thread(job))[-1]
+    job = Job([Command(_argv(args), environment, umask)], cwd, stdin)
+    result = (await on_thread(job))[-1]
     if check and result.returncode:
         raise failure(job.commands[-1].argv, result)
     return result
@@ -149,10 +127,10 @@ async def pipe(
     A cancelled call has killed both and waited for them.
     """
     commands = [
-        _Command(_argv(args), _environment(None, path, trust_user=False), umask)
+        Command(_argv(args), _environment(None, path, trust_user=False), umask)
         for args, path, umask in ((first, first_dir, PRIVATE), (second, second_dir, second_umask))
     ]
-    results = await _on_thread(_Job(commands, None, stdin))
+    results = await on_thread(Job(commands, None, stdin))
     for command, result in zip(commands, results, strict=True):
         if result.returncode:
             raise failure(command.argv, result)
@@ -227,12 +205,6 @@ def _advice(stderr: str) -> str:
     return next((advice for sign, advice in _ADVICE if sign in stderr), "")
 
 
-@functools.cache
-def _executable(path: str) -> str:
-    """Return where git is, looked up once: else each start tries every folder of PATH."""
-    return shutil.which("git", path=path) or "git"
-
-
 def _argv(args: Sequence[str | os.PathLike[str]]) -> list[str]:
     return ["git", *(os.fspath(arg) for arg in args)]
 
@@ -253,134 +225,3 @@ def _environment(extra: Mapping[str, str] | None, git_dir: str | Path | None, *,
     if git_dir is not None:
         found["GIT_DIR"] = os.fspath(git_dir)
     return found | dict(extra or {})
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    """What it takes to start one process."""
-
-    argv: list[str]
-    env: dict[str, str]
-    umask: int
-
-
-class _Job:
-    """One git process, or two joined by a pipe; runs on a thread, can be killed from another."""
-
-    def __init__(self, commands: list[_Command], cwd: str | Path | None, stdin: bytes | None) -> None:
-        self.commands = commands
-        self._cwd = cwd
-        self._stdin = stdin
-        self._guard = threading.Lock()
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._killed = False
-
-    def run(self) -> list[GitResult]:
-        """Start, feed and wait; return what each left."""
-        try:
-            self._start()
-        except OSError as error:
-            self._give_up()
-            if self._cwd is not None and not os.path.isdir(self._cwd):
-                message = f"cannot run git in {os.fspath(self._cwd)!r}: there is no such folder"
-                raise GitError(message, argv=self.commands[0].argv) from error
-            message = (
-                f"git cannot be started ({error.strerror}): install git {MINIMUM[0]}.{MINIMUM[1]} or newer on PATH"
-            )
-            raise GitMissing(message) from error
-        return self._finish()
-
-    def _start(self) -> None:
-        with self._guard:
-            source: int | None = subprocess.DEVNULL if self._stdin is None else subprocess.PIPE
-            for command in self.commands:
-                process = self._spawn(command, source)
-                self._processes.append(process)
-                source = process.stdout.fileno() if process.stdout else None
-            if self._killed:
-                self._kill_all()
-
-    def _spawn(self, command: _Command, source: int | None) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command.argv,
-            executable=_executable(command.env.get("PATH", os.defpath)),
-            cwd=self._cwd,
-            env=command.env,
-            stdin=source,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            process_group=0,
-            umask=command.umask,
-        )
-
-    def _finish(self) -> list[GitResult]:
-        if len(self._processes) == 1:
-            return [_result(self._processes[0], self._stdin)]
-        first, last = self._processes
-        if first.stdout:
-            first.stdout.close()  # only the second reads it: when that one dies, the first must get SIGPIPE
-            first.stdout = None
-        done: list[GitResult] = []
-        feeder = threading.Thread(target=lambda: done.append(_result(first, self._stdin)), name="git-feeder")
-        feeder.start()
-        result = _result(last, None)
-        feeder.join()
-        return [*done, result]
-
-    def _give_up(self) -> None:
-        """End what was started before the rest could not be."""
-        self.kill()
-        for process in self._processes:
-            process.communicate()
-
-    def kill(self) -> None:
-        """End it now; a job that has not started will end as soon as it does."""
-        with self._guard:
-            self._killed = True
-            self._kill_all()
-
-    def _kill_all(self) -> None:
-        for process in self._processes:
-            process.kill()  # knows when the process was already waited for
-
-
-def _result(process: subprocess.Popen[bytes], stdin: bytes | None) -> GitResult:
-    stdout, stderr = process.communicate(stdin)
-    return GitResult(stdout or b"", stderr, process.returncode)
-
-
-async def _on_thread(job: _Job) -> list[GitResult]:
-    """Run a job on a thread; when cancelled, kill it and wait until it has ended."""
-    return await _ended(asyncio.get_running_loop().run_in_executor(_THREADS, job.run), job.kill)
-
-
-async def to_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function on a thread, and return only when it has ended.
-
-    Args:
-        function: What to run; short, since it cannot be stopped.
-        args: Its arguments.
-        kwargs: Its named arguments.
-
-    Cancelled: the function has run to its end, so nothing of it goes on behind the caller's back.
-    """
-    return await _ended(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)), _nothing)
-
-
-def _nothing() -> None:
-    """Do not hurry what is short anyway."""
-
-
-async def _ended(future: asyncio.Future[T], hurry: Callable[[], None]) -> T:
-    """Return a future's result; when cancelled, hurry it and wait until it is done."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        hurry()
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError:
-                continue  # asked again: it is being waited for already
-        future.exception()  # looked at: the caller is told of the cancellation instead
-        raise
