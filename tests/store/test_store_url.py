@@ -33,11 +33,11 @@ def test_an_option_has_a_value_and_stands_once(text: str) -> None:
 
 def test_a_path_may_be_relative_absolute_or_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/x")
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert StoreURL.parse("sqlite:a/b.db").path == tmp_path / "a/b.db"
     assert StoreURL.parse("sqlite:/a/b.db").path == Path("/a/b.db")
     assert StoreURL.parse("sqlite:///a/b.db").path == Path("/a/b.db")
-    assert StoreURL.parse("sqlite:~/b.db").path == Path("/home/x/b.db")
+    assert StoreURL.parse("sqlite:~/b.db").path == tmp_path / "b.db"
 
 
 @pytest.mark.parametrize("text", ["sqlite:", "sqlite:a\0b", "sqlite:?durability=full"])

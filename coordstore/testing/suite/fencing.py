@@ -12,6 +12,8 @@ from coordstore.model import Append, Check, Delete, Put
 from coordstore.testing.suite.topic import Advance, Topic
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from coordstore.store import CoordStore
 
 __all__ = ["FencingTests"]
@@ -47,14 +49,15 @@ class FencingTests(Topic):
         await store.delete("lock")
         current = await other.create("lock", b"you")
         before = await _state(store)
-        for write in (
-            store.put("a", b"zombie", fence=("lock", token)),
-            store.delete("a", fence=("lock", token)),
-            store.append("s", [b"zombie"], fence=("lock", token)),
-            store.transact([Put("b", b""), Delete("a")], appends=[Append("s", b"")], fence=("lock", token)),
-        ):
+        writes: list[Callable[[], Awaitable[object]]] = [
+            lambda: store.put("a", b"zombie", fence=("lock", token)),
+            lambda: store.delete("a", fence=("lock", token)),
+            lambda: store.append("s", [b"zombie"], fence=("lock", token)),
+            lambda: store.transact([Put("b", b""), Delete("a")], appends=[Append("s", b"")], fence=("lock", token)),
+        ]
+        for write in writes:
             with pytest.raises(Fenced) as caught:
-                await write
+                await write()
             assert (caught.value.key, caught.value.token, caught.value.current) == ("lock", token, current)
         assert await _state(store) == before
 

@@ -122,15 +122,15 @@ class IdentityTests(Topic):
         lease = await store.grant(3600)
         await lease.revoke()
         for work, kind, where in (
-            (store.create("lock", b""), Conflict, "lock"),
-            (store.put("a", b"", fence=("lock", token + 1)), Fenced, "lock"),
-            (store.put("a", b"", lease=lease), LeaseLost, str(lease.id)),
-            (store.read("s"), Trimmed, "s"),
-            (store.get("No Key"), InvalidKey, "No Key"),
-            (store.put("a", b"v" * 2**21), TooLarge, "2097152"),
+            (lambda: store.create("lock", b""), Conflict, "lock"),
+            (lambda: store.put("a", b"", fence=("lock", token + 1)), Fenced, "lock"),
+            (lambda: store.put("a", b"", lease=lease), LeaseLost, str(lease.id)),
+            (lambda: store.read("s"), Trimmed, "s"),
+            (lambda: store.get("No Key"), InvalidKey, "No Key"),
+            (lambda: store.put("a", b"v" * 2**21), TooLarge, "2097152"),
         ):
             with pytest.raises(kind) as caught:
-                await work
+                await work()
             assert where in str(caught.value)
             again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  (our own)
             assert (type(again), str(again), vars(again)) == (kind, str(caught.value), vars(caught.value))

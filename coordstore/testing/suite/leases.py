@@ -170,13 +170,13 @@ class LeaseTests(Topic):
         await self.outlive(lease, advance)
         stubborn = Lease(lease.id, 3600, lease.deadline, store, _Stopped(lease.deadline))  # type: ignore[arg-type]  # built on StoreBase
         for again in (
-            stubborn.renew(),  # what the holder believes does not count
-            lease.renew(),
-            store.put("b", b"", lease=lease),
-            other.put("b", b"", lease=lease.id),
+            stubborn.renew,  # what the holder believes does not count
+            lease.renew,
+            lambda: store.put("b", b"", lease=lease),
+            lambda: other.put("b", b"", lease=lease.id),
         ):
             with pytest.raises(LeaseLost):
-                await again
+                await again()
         assert lease.lost
         assert await _kept(other) == []
         assert await _ids(store) == []
