@@ -31,7 +31,10 @@ while time.monotonic() < end:
 """Forks and exits for as long as it is let: gone from /proc before anybody has looked."""
 
 REAPED = """
-import asyncio, ctypes, os, signal, sys
+import os
+crowd = [os.fork() or os._exit(0) for _ in range(1500)]  # so that a look at /proc takes its time
+
+import asyncio, ctypes, signal, sys
 from pathlib import Path
 from coordstore_orchestrator.worker.process import Guardian
 from tests.process.bench import Bench
@@ -39,10 +42,13 @@ from tests.process.bench import Bench
 async def main():
     async with Guardian() as guardian:
         agent = await Bench(guardian, Path.cwd()).python(sys.argv[1])
-        await (agent.kill() if sys.argv[2] == "kill" else agent.wait())
+        found = await (agent.kill() if sys.argv[2] == "kill" else agent.wait())
+        assert not found.survivors, found
 
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # whoever escapes the guardian falls to this process
 asyncio.run(main())
+for pid in crowd:
+    os.waitpid(pid, 0)
 try:
     _, pid = os.wait(), os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT).si_pid
     os.killpg(os.getpgid(pid), signal.SIGKILL)

@@ -19,6 +19,7 @@ from coordstore_orchestrator.worker.process import (
     process_identity,
     signal_process,
 )
+from coordstore_orchestrator.worker.process.proctree import Process, read_process, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,15 @@ def test_one_that_differs_in_anything_is_a_stranger(
     assert not is_alive(stranger)
     assert signal_process(stranger, signal.SIGKILL) is False
     assert is_alive(known)
+
+
+def test_the_start_time_is_compared_again_when_the_signal_is_sent(sleeper: subprocess.Popen[bytes]) -> None:
+    known = read_process(sleeper.pid)
+    assert known is not None
+    earlier = Process(known.pid, known.parent, known.group, known.state, known.start - 1)
+    assert send(earlier, signal.SIGKILL) is False
+    assert send(known, signal.SIGKILL) is True
+    assert sleeper.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("pid", [1, 0, -1, -os.getpgrp()])

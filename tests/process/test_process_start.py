@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from coordstore_orchestrator.worker.process import CaptureFailed, StartFailed, process_identity
+from coordstore_orchestrator.worker.process import CaptureFailed, Guardian, StartFailed, process_identity
+from tests.process.bench import Bench
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.process.bench import Bench
 
 
 @pytest.mark.req("W3", "T5")
@@ -70,6 +70,17 @@ async def test_nothing_of_ours_is_inherited(bench: Bench) -> None:
     assert first == f"[0, 1, 2] 0o22 {await asyncio.to_thread(bench.folder.resolve)}"
     assert int(blocked.split()[1], 16) == 0
     assert int(ignored.split()[1], 16) & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0  # Python's own
+
+
+async def test_files_of_agents_have_the_usual_mode_whatever_our_own(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        async with Guardian() as guardian:
+            agent = await Bench(guardian, tmp_path).sh("touch file")
+            assert (await agent.wait()).ok
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((await asyncio.to_thread((tmp_path / "file").stat)).st_mode) == 0o644
 
 
 async def test_without_input_it_reads_the_end_at_once(bench: Bench) -> None:
