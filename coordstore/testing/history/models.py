@@ -51,6 +51,7 @@ class Task(Generic[Step]):
         call: When it was called.
         ret: When it returned; None: never, and it may not have happened at all.
         pure: It only sees, in whatever state it comes.
+        behind: The name of one that certainly comes before it, which spares the search other orders.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Task(Generic[Step]):
     call: int
     ret: int | None
     pure: bool = False
+    behind: str | None = None
 
 
 # --- keys -----------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class _Node(Generic[Step]):
 
     number: int
     task: Task[Step] | None = None
+    behind: int = 0
     match: _Node[Step] | None = None
     before: _Node[Step] | None = None
     after: _Node[Step] | None = None
@@ -103,7 +104,7 @@ class _Search(Generic[Step, State]):
             if self.steps % _LOOK_EVERY == 0 and expired():
                 return None
             if node is not None and node.task is not None:
-                after = self.model.apply(state, node.task.step)
+                after = None if node.behind & ~done else self.model.apply(state, node.task.step)
                 place = (done | 1 << node.number, after)
                 if after is not None and place not in seen:
                     seen.add(place)  # type: ignore[arg-type]  # `after` is no longer None
@@ -185,8 +186,9 @@ def done_without(chosen: list[_Chosen[Step, State]]) -> int:
 def _listed(tasks: Sequence[Task[Step]]) -> _Node[Step]:
     """Return the head of the list of calls and returns in time; of the same time calls come first."""
     entries: list[tuple[int, int, _Node[Step]]] = []
+    bits = {task.name: 1 << number for number, task in enumerate(tasks)}
     for number, task in enumerate(tasks):
-        call = _Node(number, task)
+        call = _Node(number, task, bits[task.behind] if task.behind else 0)
         entries.append((task.call, 0, call))
         if task.ret is not None:
             call.match = _Node(number)

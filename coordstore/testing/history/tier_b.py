@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from coordstore.names import under
@@ -153,21 +153,8 @@ class TierB:
             names = {key: number for number, key in enumerate(group)}
             calls = {call.op_id: call for key in group for call in found[key]}
             calls.update((call.op_id, call) for call in wide if any(under(call.key, key) for key in group))
-            steps = ((call, self._step(call, names)) for call in calls.values())
-            yield (
-                group,
-                [
-                    Task(
-                        call.op_id,
-                        step,
-                        call.call_ns,
-                        call.ret_ns if call.outcome != UNKNOWN else None,
-                        not step.effects,
-                    )
-                    for call, step in steps
-                    if step.needs or step.effects
-                ],
-            )
+            steps = [(call, self._step(call, names)) for call in calls.values()]
+            yield group, in_revision_order([_task(call, step) for call, step in steps if step.needs or step.effects])
 
     def _step(self, call: Operation, names: Named) -> KeysStep:
         """Return an operation as far as it is about some keys."""
@@ -246,6 +233,22 @@ class TierB:
             ret = call.ret_ns if call.outcome != UNKNOWN else None
             kind = "fenced" if call.outcome == FAILED else "write"
             yield Task(call.op_id, FencingStep(kind, fence[2], 0, ret), call.call_ns, ret, kind == "write")
+
+
+def _task(call: Operation, step: KeysStep) -> Task[KeysStep]:
+    ret = call.ret_ns if call.outcome != UNKNOWN else None
+    return Task(call.op_id, step, call.call_ns, ret, pure=not step.effects)
+
+
+def in_revision_order(tasks: list[Task[KeysStep]]) -> list[Task[KeysStep]]:
+    """Tell each write whose revision is known which one with a lower revision certainly came before it."""
+    before: str | None = None
+    told = {}
+    for task in sorted(tasks, key=lambda task: task.step.revision or 0):
+        if task.step.revision is not None:
+            told[task.name] = before
+            before = before if task.ret is None else task.name
+    return [replace(task, behind=told.get(task.name)) for task in tasks]
 
 
 def touched(call: Operation) -> list[tuple[str, ...]]:
