@@ -104,7 +104,6 @@ class Draft:
         revision, created = self.revision, self.look(write.key).create_revision or self.revision
         check = checksum(value, key, revision, created, lease)
         self._seen[key] = Seen(revision, created)
-        self._deletes.discard(key)
         self._puts[key] = (key, revision, created, lease, check, value)
         self._changes.append((revision, position, key, created, lease, check, value))
 
@@ -174,6 +173,7 @@ class Draft:
     def flush(self) -> None:
         """Write what has been collected; the next looks go to the database again where that is needed."""
         many = self.database.executemany
+        # Deletes first: a key may be deleted and made again within the batch.
         if self._deletes:
             many("DELETE FROM entries WHERE key = ?", [(key,) for key in self._deletes])
         if self._puts:

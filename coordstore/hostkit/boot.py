@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 from coordstore.errors import Unsupported
@@ -23,7 +22,7 @@ def boot_id() -> bytes:
         Unsupported: This system does not tell.
     """
     try:
-        return uuid.UUID(_read()).bytes
+        return bytes.fromhex(_read().replace("-", ""))
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         message = f"this system ({sys.platform}) does not tell its boot id ({error}): use etcd: for coordination here"
         raise Unsupported(message) from error
