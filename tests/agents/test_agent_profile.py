@@ -24,7 +24,6 @@ from coordstore_orchestrator.agents import hookspecs as agent_hookspecs
 from coordstore_orchestrator.agents.builtin import BUILTIN
 
 if TYPE_CHECKING:
-
     from coordstore_orchestrator.agents.hookspecs import RegisterProfile
 
 PROMPT = Path("/logs/t1.1/prompt.md")
