@@ -31,7 +31,7 @@ TREE = Path("/trees/t1.1")
 
 EVERYBODY_SEES = {
     "PATH": "/bin",
-    "HOME": "/home/u",
+    "HOME": "/their/home",
     "USER": "u",
     "SHELL": "/bin/sh",
     "LANG": "C.UTF-8",
