@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,9 @@ from coordstore.session import events
 from coordstore.session.cursor import read_events
 from coordstore.testing import MemoryStore
 from tests.session.stage import Stage
+
+if TYPE_CHECKING:
+    from coordstore.model import Record
 
 KINDS = get_args(events.Event)
 SAMPLES: list[events.Event] = [
@@ -153,6 +156,27 @@ async def test_a_cause_is_never_missing_before_its_effect() -> None:
             await asyncio.sleep(0)
 
     await asyncio.gather(chain(), *(reader() for _ in range(5)))
+
+
+class Busy(MemoryStore):
+    """A store in which a cause and its effect are recorded while somebody reads: between two streams."""
+
+    async def do_read(self, stream: str, after: int, limit: int | None) -> list[Record]:
+        if stream == "s1/events/b.1":
+            await self.append("s1/events/a.1", [b"cause"])
+            await self.append("s1/events/b.1", [b"effect"])
+        return await super().do_read(stream, after, limit)
+
+
+@pytest.mark.req("S8")
+async def test_an_effect_recorded_during_the_reading_waits_for_its_cause() -> None:
+    store = Busy()
+    await store.append("s1/events/a.1", [b"1"])
+    await store.append("s1/events/b.1", [b"2"])
+    records, cursor = await read_events(store, "s1")
+    assert [record.data for record in records] == [b"1", b"2"]
+    records, _ = await read_events(store, "s1", cursor)
+    assert [record.data for record in records] == [b"cause", b"effect"]
 
 
 @pytest.mark.req("S8")
