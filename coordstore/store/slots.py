@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import Conflict, CoordError, InvalidArgument, LeaseLost, OutcomeUnknown
 from coordstore.model import Check, Put, Resolution, Transaction
+from coordstore.names import check_key
 
 if TYPE_CHECKING:
     from coordstore.model import Committed
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Slots"]
 
+PREFIX: Final = "@ops/"
 LEASE_TTL: Final = 60
 """Seconds: how long after a client's death its slots, and so the answers, remain."""
 
@@ -88,7 +90,7 @@ class Slots:
 
     def _new_key(self) -> str:
         self._made += 1
-        return f"@ops/{self._client}/{self._made}"
+        return f"{PREFIX}{self._client}/{self._made}"
 
     async def _client_lease(self) -> Lease:
         async with self._granting:
@@ -99,9 +101,12 @@ class Slots:
 
 
 def _parse(op: str) -> tuple[str, bytes, int]:
+    """Take an op apart; a text that names any other key than a slot is none: resolving writes that key."""
     try:
         key, mark, lease = json.loads(op)
-        return str(key), str(mark).encode(), int(lease)
-    except (TypeError, ValueError) as error:
-        message = f"resolve takes the `op` of an OutcomeUnknown, not {op!r}"
-        raise InvalidArgument(message) from error
+        if check_key(key).startswith(PREFIX):
+            return key, str(mark).encode(), int(lease)
+    except (TypeError, ValueError):
+        pass
+    message = f"resolve takes the `op` of an OutcomeUnknown, not {op!r}"
+    raise InvalidArgument(message)

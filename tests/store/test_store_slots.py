@@ -60,7 +60,6 @@ async def test_a_dead_clients_answer_stays_for_its_lease_and_then_is_too_late() 
 
 
 @pytest.mark.parametrize("key", ["agents/t1.1/status", "Not A Key"])
-@pytest.mark.xfail(reason="resolve moves whatever key the text names; only keys below @ops/ are slots")
 async def test_an_op_that_names_another_key_than_a_slot_is_refused(key: str) -> None:
     store = MemoryStore()
     lease = await store.grant(60)
