@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.agents import environment, resolve_agent
-from coordstore_orchestrator.worker.process import Capture
+from coordstore_orchestrator.worker.process import Capture, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class Validator:
 
     async def _one(self, command: str, tree: Path, commit: str) -> str | None:
         env = environment(resolve_agent({"command": ["sh"]}, {}), self._environ, {})
-        capture = Capture(self._folder / "logs" / "validate", name=commit[:12])
+        capture = Capture(self._folder / "logs" / "validate", name=commit[:12], secrets=secret_values(env))
         process = await self._guardian.spawn(
             ["sh", "-c", command], cwd=tree, env=env, stdin=None, capture=capture, label="validate"
         )

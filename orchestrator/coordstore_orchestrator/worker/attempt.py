@@ -19,7 +19,7 @@ from coordstore.session import State, events
 from coordstore_orchestrator.agents import environment, resolve_agent, write_prompt
 from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
-from coordstore_orchestrator.worker.process import Capture
+from coordstore_orchestrator.worker.process import Capture, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -196,7 +196,7 @@ class _Work:
         return environment(profile, self._site.environ, extra), prompt
 
     async def _start(self, profile: Profile, env: Mapping[str, str], prompt: Path) -> AgentProcess:
-        capture = Capture(self._logs)
+        capture = Capture(self._logs, secrets=secret_values(env))
         argv = profile.command(prompt_file=prompt, worktree=self._worktree)
         return await self._site.guardian.spawn(
             argv, cwd=self._worktree, env=env, stdin=profile.stdin(prompt), capture=capture, label=self._agent
@@ -267,7 +267,7 @@ class _Work:
 
     async def _command(self, command: str, env: Mapping[str, str], what: str) -> None:
         """Run one of the plan's own commands in the worktree; end the attempt when it fails."""
-        capture = Capture(self._logs, name=what)
+        capture = Capture(self._logs, name=what, secrets=secret_values(env))
         process = await self._site.guardian.spawn(
             ["sh", "-c", command], cwd=self._worktree, env=env, stdin=None, capture=capture, label=self._agent
         )
