@@ -76,8 +76,9 @@ class Connection:
 
 def connect(path: Path, durability: str, *, writable: bool) -> sqlite3.Connection:
     """Open a database that exists, with the settings of a store; blocks."""
+    # psow, the default: a commit's frame is the last one written (see `writer._undone`).
     raw = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None, cached_statements=64
+        f"{path.as_uri()}?mode=rw&psow=1", uri=True, timeout=_BUSY, isolation_level=None, cached_statements=64
     )
     try:
         for pragma in (

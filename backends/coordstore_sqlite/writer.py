@@ -224,17 +224,18 @@ def _roll_back(database: sqlite3.Connection) -> None:
 
 
 def _undone(database: sqlite3.Connection, revision: int, error: sqlite3.Error) -> bool:
-    """After a full disk, empty the log of the half-written commit; tell whether it is certain to be gone."""
+    """Tell whether a commit that failed is certain to be gone.
+
+    It is when a write found the disk full: the frame that makes a commit is the last one written, so that one is
+    incomplete, and an incomplete frame fails its checksum for whoever reads the log after a crash.
+    """
     try:
         _roll_back(database)
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
-            return False
-        (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         (now,) = database.execute("SELECT revision FROM meta").fetchone()
     except sqlite3.Error as second:
         _log.warning("after the failed commit (%s): %s", error, second)
         return False
-    return not busy and now == revision
+    return bool(error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL and now == revision)
 
 
 def _own(error: CoordError, cause: BaseException) -> CoordError:

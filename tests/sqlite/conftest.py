@@ -35,15 +35,19 @@ def opened(options=""):
 """
 
 
+def source_of(script: str) -> str:
+    """Return the program that runs a script inside a coroutine."""
+    body = textwrap.indent(textwrap.dedent(script), "    ")
+    return f"{PRELUDE}\nasync def main():\n{body}\n\nasyncio.run(main())\n"
+
+
 class Child:
     """A child process that runs a script against the store."""
 
     def __init__(self, script: str, *args: str) -> None:
-        body = textwrap.indent(textwrap.dedent(script), "    ")
-        source = f"{PRELUDE}\nasync def main():\n{body}\n\nasyncio.run(main())\n"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", source, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+        command = [sys.executable, "-c", source_of(script), *args]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1)
 
     @property
     def pid(self) -> int:
@@ -86,6 +90,11 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(path: Path) -> str:
     return f"sqlite:{path}"
+
+
+@pytest.fixture
+def program() -> Callable[[str], str]:
+    return source_of
 
 
 @pytest.fixture
