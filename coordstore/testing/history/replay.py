@@ -86,6 +86,7 @@ class Replay:
                 self.commits.setdefault(record.revision, Commit()).records.append(record)
         self.revisions = sorted(self.commits)
         self._order = sorted(self._versions)
+        self._names = sorted(self.streams)
 
     # --- building ---------------------------------------------------------------------------------------
 
@@ -133,9 +134,11 @@ class Replay:
 
     def keys(self, prefix: str = "") -> Iterable[str]:
         """Return all keys under a prefix that ever were, sorted."""
-        exact, low, high = prefix_bounds(prefix)
-        found = self._order[bisect_left(self._order, low) : bisect_left(self._order, high)]
-        return [exact, *found] if exact in self._versions else found
+        return _covered(self._order, prefix)
+
+    def names(self, prefix: str = "") -> Iterable[str]:
+        """Return all streams under a prefix, sorted."""
+        return _covered(self._names, prefix)
 
     def entry(self, key: str, revision: int = END) -> Entry | None:
         """Return a key as it stood at a revision, by default at the last."""
@@ -202,6 +205,14 @@ class Replay:
             return []
         start = records[sequence - 1].revision if sequence else 0
         return [(start, records[sequence].revision if sequence < len(records) else END)]
+
+
+def _covered(names: list[str], prefix: str) -> Iterable[str]:
+    """Return those of sorted names that a prefix covers."""
+    exact, low, high = prefix_bounds(prefix)
+    found = names[bisect_left(names, low) : bisect_left(names, high)]
+    at = bisect_left(names, exact) if exact is not None else len(names)
+    return [exact, *found] if at < len(names) and names[at] == exact else found
 
 
 def complement(spans: Spans) -> Spans:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from coordstore.names import under
 from coordstore.testing.history.attribute import WRITERS, Attribution, checks_of, only_deletes
 from coordstore.testing.history.record import FAILED, OK, entry_of, record_of_row
 from coordstore.testing.history.replay import END, complement, earliest
@@ -167,7 +166,7 @@ class TierA:
                 got = [record_of_row(call.key, found) for found in call.value]
                 return [self._replay.reading(call.key, call.args["after"], call.args["limit"], got)]
             case "heads":
-                names = {name for name in self._replay.streams if under(call.key, name)} | call.value.keys()
+                names = {*self._replay.names(call.key), *call.value}
                 return [self._replay.head(name, call.value.get(name, 0)) for name in sorted(names)]
         # A resolution that tells a revision has seen it; other kinds have seen nothing.
         return [[(call.rev, END)]] if call.kind == "resolve" and call.rev is not None else None

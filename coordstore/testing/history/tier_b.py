@@ -143,16 +143,17 @@ class TierB:
     def _project(self, groups: Sequence[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], list[Task[KeysStep]]]]:
         """Yield each group of keys with what operations saw of and did to it."""
         found: dict[str, list[Operation]] = defaultdict(list)
-        wide = []
+        wide: dict[str, list[Operation]] = defaultdict(list)
         for call in self._calls.values():
             if call.kind in ("list", "delete_prefix"):
-                wide.append(call)
+                wide[call.key].append(call)
             for key in {row[0] for row in touched(call)}:
                 found[key].append(call)
         for group in groups:
             names = {key: number for number, key in enumerate(group)}
             calls = {call.op_id: call for key in group for call in found[key]}
-            calls.update((call.op_id, call) for call in wide if any(under(call.key, key) for key in group))
+            prefixes = {prefix for key in group for prefix in covering(key)}
+            calls.update((call.op_id, call) for prefix in prefixes for call in wide.get(prefix, ()))
             steps = [(call, self._step(call, names)) for call in calls.values()]
             yield group, in_revision_order([_task(call, step) for call, step in steps if step.needs or step.effects])
 
@@ -193,8 +194,12 @@ class TierB:
                 token = self._resolved.get(call.op_id, call.rev) if call.kind == "create" else None
                 if key in tokens and lease and token:
                     tokens[key][token] = (lease, call)
+        guarded = defaultdict(list)
+        for call in self._calls.values():
+            if call.kind in WRITERS and call.args["fence"]:
+                guarded[call.args["fence"][0]].append(call)
         for key, claims in sorted(tokens.items()):
-            yield key, [*self._held(claims, lives), *self._guarded(key, claims)]
+            yield key, [*self._held(claims, lives), *_guarded(guarded[key], claims)]
 
     def _fences(self) -> set[str]:
         """Return the keys that fences name and that nobody writes but by creating them on a lease."""
@@ -225,14 +230,26 @@ class TierB:
                 done = each.ret_ns if each.outcome == OK else None
                 yield Task(each.op_id, FencingStep("release", token, 0, done), each.call_ns, done)
 
-    def _guarded(self, key: str, claims: Claims) -> Iterator[Task[FencingStep]]:
-        for call in self._calls.values():
-            fence = call.args["fence"] if call.kind in WRITERS else None
-            if not fence or fence[0] != key or fence[2] not in claims or call.error in ("Conflict", "LeaseLost"):
-                continue
-            ret = call.ret_ns if call.outcome != UNKNOWN else None
-            kind = "fenced" if call.outcome == FAILED else "write"
-            yield Task(call.op_id, FencingStep(kind, fence[2], 0, ret), call.call_ns, ret, kind == "write")
+
+def _guarded(calls: Iterable[Operation], claims: Claims) -> Iterator[Task[FencingStep]]:
+    """Yield the fenced writes under tokens that are known, as far as the fence decided them."""
+    for call in calls:
+        token = call.args["fence"][2]
+        if token not in claims or call.error in ("Conflict", "LeaseLost"):
+            continue
+        ret = call.ret_ns if call.outcome != UNKNOWN else None
+        kind = "fenced" if call.outcome == FAILED else "write"
+        yield Task(call.op_id, FencingStep(kind, token, 0, ret), call.call_ns, ret, pure=kind == "write")
+
+
+def covering(key: str) -> Iterator[str]:
+    """Yield every prefix that covers a key."""
+    yield ""
+    yield key
+    for at, letter in enumerate(key):
+        if letter == "/":
+            yield key[:at]
+            yield key[: at + 1]
 
 
 def _task(call: Operation, step: KeysStep) -> Task[KeysStep]:
