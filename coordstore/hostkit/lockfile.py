@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LockedFile", "StoreLock"]
 
-_FIRST_PAUSE: Final = 0.0001
-_LONGEST_PAUSE: Final = 0.002
+_FIRST_PAUSE: Final = 0.0002
+_LONGEST_PAUSE: Final = 0.0005
 """Seconds between two tries while somebody else holds it."""
 _LINE: Final = 128
 
