@@ -144,6 +144,12 @@ RULES: list[tuple[Callable[[dict[str, Operation]], None], str]] = [
 ]
 
 
+@pytest.mark.req("S9")
+def test_the_search_believes_no_holder_that_never_was(recorder: Recorder) -> None:
+    calls_of(recorder)["one:7"].value["current"] = 3
+    assert check(History(recorder.operations), tiers="b").rules.keys() == {"not linearizable"}
+
+
 @pytest.mark.req("S4", "S5", "S7", "S9")
 @pytest.mark.parametrize(("falsify", "rule"), RULES, ids=lambda each: getattr(each, "__name__", each))
 def test_one_falsehood_breaks_its_rule(
@@ -178,7 +184,8 @@ def test_a_place_that_must_be_filled_draws_from_one_that_need_not() -> None:
 
 def test_those_who_are_alike_are_dealt_their_places_in_order() -> None:
     matching = Matching({"late": [1, 2], "early": [1, 2]})
-    assert all([matching.seat("late"), matching.seat("early")])
+    assert all([matching.seat("early"), matching.seat("late")])
+    assert matching.place_of == {"late": 1, "early": 2}
     matching.sort_out(["early", "late"])
     assert matching.place_of == {"early": 1, "late": 2}
     assert matching.holder == {1: "early", 2: "late"}

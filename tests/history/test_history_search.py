@@ -232,7 +232,7 @@ def test_no_time_is_no_answer() -> None:
 async def test_what_exceeds_its_bounds_fails_the_check() -> None:
     history = await virtual_run(Shape(seed=1, operations=300))
     assert check(history).ok
-    for bounds in (Bounds(per_key=3), Bounds(together=5), Bounds(clients=4)):
+    for bounds in (Bounds(per_key=3), Bounds(together=5), Bounds(clients=4), Bounds(seconds=-1)):
         assert set(check(history, bounds).rules) == {"tier B exceeded"}
 
 

@@ -101,7 +101,7 @@ class _Search(Generic[Step, State]):
         node = self.head.after
         while self.left:
             self.steps += 1
-            if self.steps % _LOOK_EVERY == 0 and expired():
+            if self.steps % _LOOK_EVERY == 1 and expired():
                 return None
             if node is not None and node.task is not None:
                 after = None if node.behind & ~done else self.model.apply(state, node.task.step)
