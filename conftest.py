@@ -67,6 +67,8 @@ def guard_against_blocking() -> Iterator[None]:
     for function in guard.functions.values():
         # A plugin, a driver or a command is imported at its first use: once in a process, and nothing to await.
         function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
+        # A log line is a short buffered write, and a program says where it goes.
+        function.can_block_in("logging/__init__.py", "emit")
         # A relative path is made absolute: the kernel knows the current folder without waiting for anything.
         function.can_block_in("coordstore/url.py", "path")
         # The entry points are read once in a process; whoever opens a store has to know them first.

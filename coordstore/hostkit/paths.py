@@ -163,9 +163,10 @@ def _make(path: Path) -> None:
 
 
 def _check_directory(path: Path, found: os.stat_result) -> None:
-    if found.st_uid != os.geteuid():
+    sticky = bool(found.st_mode & stat.S_ISVTX)  # as /tmp: nobody can remove or rename what is ours there
+    if found.st_uid != os.geteuid() and not (sticky and found.st_uid == 0):
         message = f"the directory {path} belongs to user {found.st_uid}: use a directory of your own"
         raise Unavailable(message)
-    if stat.S_IMODE(found.st_mode) & 0o022:
+    if stat.S_IMODE(found.st_mode) & 0o022 and not sticky:
         message = f"others may write in the directory {path}: chmod go-w {path}, or use a private directory"
         raise Unavailable(message)

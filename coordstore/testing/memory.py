@@ -44,7 +44,7 @@ class Memory:
         self.store_id = secrets.token_hex(16)
         self.leases: dict[int, _Granted] = {}
         self._ids = itertools.count(secrets.randbits(32) + 1)
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in order, so that a seed reproduces
 
     def grant(self, ttl: int) -> int:
         """Add a lease and return its id."""
@@ -77,18 +77,18 @@ class Memory:
     async def wait(self) -> None:
         """Return at the next commit, grant or close, or when a lease falls due."""
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(told)
+        self._waiting[told] = None
         due = min((granted.deadline for granted in self.leases.values()), default=None)
         alarm = None if due is None else asyncio.ensure_future(self.clock.sleep(due - self.clock.now()))
         try:
             await asyncio.wait([told] if alarm is None else [told, alarm], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._waiting.discard(told)
+            self._waiting.pop(told, None)
             if alarm is not None:
                 alarm.cancel()
 
     def _wake(self) -> None:
-        for told in self._waiting:
+        for told in list(self._waiting):
             if not told.done():
                 told.set_result(None)
 

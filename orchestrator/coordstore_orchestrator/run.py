@@ -121,7 +121,11 @@ class Run:
     def interrupt(self) -> None:
         """Drain: what runs goes on, nothing new starts. The second time: stop what runs."""
         self._interrupts += 1
-        if self._worker is None or self._orchestrator is None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Tell those who are there already."""
+        if self._worker is None or self._orchestrator is None or not self._interrupts:
             return
         if self._interrupts == 1:
             self._worker.drain()
@@ -145,7 +149,7 @@ class Run:
             guardian = await stack.enter_async_context(Guardian())
             await created
             leadership = await stack.enter_async_context(lead(self._session, self._holder, is_dead))
-            view = await self._take_over()
+            view = await self._take_over(leadership)
             tools = await self._prepare(str(view.meta["base"]), leadership, guardian)
             view = await self._drive(view, tools)
             if all(settled(view, task) for task in view.tasks.values()):
@@ -164,7 +168,7 @@ class Run:
         epoch = await take_epoch(self._user, self._session.name, base, token)
         return _Tools(leadership, guardian, repository, integration, base, epoch)
 
-    async def _take_over(self) -> SessionView:
+    async def _take_over(self, leadership: Leadership) -> SessionView:
         """Free what dead processes of this host held; return the session as it stands."""
         view = await self._session.view()
         for task in view.tasks.values():
@@ -175,7 +179,7 @@ class Run:
             if is_dead(holder):
                 await end_leftovers(str(holder.get("run", "")))
                 try:
-                    await self._session.drop_claim(attempt)
+                    await self._session.drop_claim(attempt, fence=leadership.fence)
                 except Conflict:
                     log.info("claim of %s changed meanwhile", attempt.agent)
         return await self._session.view()
@@ -201,6 +205,7 @@ class Run:
         merger = Merger(self._session, tools.leadership, tools.integration, tools.base)
         self._worker = Worker(self._session, AttemptRunner(self._site(view, tools)), options.slots, self._holder)
         self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, merger, options.seen)
+        self._pass_on()
         serving = asyncio.ensure_future(self._worker.run())
         driving = asyncio.ensure_future(self._orchestrator.run())
         alarm = asyncio.ensure_future(lease.wait_lost())

@@ -33,7 +33,7 @@ from coordstore_orchestrator.worker.worker import Stop, Worker
 from tests.orchestrator.audit import Audit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from coordstore.model import Committed, Transaction
     from coordstore.session import Attempt, Task
@@ -49,23 +49,6 @@ REVISIONS: Final = 2000
 """Revisions after which it runs in circles."""
 EXPECTED = (LedByOther, Fenced, LeaseLost, OutcomeUnknown, Unavailable)
 """How a process may end when there are faults."""
-
-
-class InOrder(set[Any]):
-    """A set that is gone through in the order of adding, so that a seed always gives the same run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._order: dict[Any, None] = {}
-
-    def add(self, element: Any) -> None:
-        self._order[element] = None
-
-    def discard(self, element: Any) -> None:
-        self._order.pop(element, None)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(list(self._order))
 
 
 class Handle(MemoryStore):
@@ -140,7 +123,6 @@ class World:
         self.faults = faults
         self.clock = Clock()
         self.memory = Memory(self.clock)
-        self.memory._waiting = InOrder()
         self.authors: dict[int, int] = {}
         self.slots: dict[int, int] = {PERSON: 0}
         self.refused: list[str] = []

@@ -13,6 +13,7 @@ from coordstore.cli.context import Settings, open_existing, pass_settings
 from coordstore.errors import Conflict, InvalidArgument, InvalidTransition
 from coordstore.session import FINAL, State
 from coordstore.session.session import Session
+from coordstore_orchestrator.monitor.decide import settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ async def _cancel(
         except TimeoutError:
             click.echo(f"coord: some agents have not ended after {wait:g} s: coord inspect {name}", err=True)
         view = await session.view()
-    rows = {task: str(view.tasks[task].state) for task in chosen}
+    rows = {task: str(view.tasks[task].state) for task in chosen if task in view.tasks}
     if as_json:
         print(json.dumps({"schema": 1, "session": name, "tasks": rows}))
     else:
@@ -66,7 +67,12 @@ def _chosen(view: SessionView, name: str, wanted: Sequence[str]) -> list[str]:
     if unknown:
         message = f"session {name} has no task {', '.join(unknown)}: it has {', '.join(view.tasks)}"
         raise InvalidArgument(message)
-    return [task.id for task in view.ordered() if (task.id in wanted or not wanted) and task.state not in FINAL]
+    return [task.id for task in view.ordered() if (task.id in wanted or not wanted) and _goes_on(view, task)]
+
+
+def _goes_on(view: SessionView, task: Task) -> bool:
+    """Tell whether a task runs, waits, or would be tried again."""
+    return task.state is not State.COMPLETED and not settled(view, task)
 
 
 async def _until_ended(session: Session, chosen: Sequence[str], reason: str) -> None:
@@ -74,7 +80,8 @@ async def _until_ended(session: Session, chosen: Sequence[str], reason: str) -> 
     asked: set[str] = set()
     async with aclosing(session.views()) as views:
         async for view in views:
-            open_tasks = [view.tasks[task] for task in chosen if view.tasks[task].state not in FINAL]
+            known = [view.tasks[task] for task in chosen if task in view.tasks]
+            open_tasks = [task for task in known if _goes_on(view, task)]
             if not open_tasks:
                 return
             for task in open_tasks:
@@ -84,7 +91,7 @@ async def _until_ended(session: Session, chosen: Sequence[str], reason: str) -> 
 async def _cancel_task(session: Session, task: Task, reason: str, asked: set[str]) -> None:
     latest = task.latest
     try:
-        if latest is None:
+        if latest is None or latest.state in FINAL:
             await session.cancel_unstarted(task, reason)
         elif latest.state is State.PENDING or latest.lost:
             await session.end(latest, State.CANCELLED, {"code": "cancelled", "reason": reason})

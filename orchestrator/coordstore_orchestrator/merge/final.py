@@ -7,12 +7,12 @@ the latest first; the first remainder that passes lands. One that fails whatever
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Final
 
 from coordstore.model import Put
 from coordstore.session import events
+from coordstore.session.values import as_value
 from coordstore_orchestrator.merge.merger import merge_message
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class FinalValidation:
             return view
         log.warning("validation failed: %s", failed)
         order = _merge_order(view)
-        for culprit in reversed(order):
+        # Some recorded as left out, but not in the tip yet: a crash came between; first see whether that was all.
+        again = [""] if any(view.left_out(task) for task in view.tasks) else []
+        for culprit in [*again, *reversed(order)]:
             without = _without(view, order, culprit)
             rebuilt = await self._rebuild(view, without) if without else None
             if rebuilt is not None and await self._validate(rebuilt) is None:
@@ -104,7 +106,7 @@ class FinalValidation:
                 agent = str(view.merged(task)["agent"])
                 why = reason if task == culprit or not culprit else f"needs {culprit}, which was left out"
                 record = {"agent": agent, "merged": False, "refused": why}
-                writes.append(Put(view.keys.merged(task), json.dumps(record, ensure_ascii=False).encode()))
+                writes.append(Put(view.keys.merged(task), as_value(record)))
                 appends.append(self._session.event(agent, events.Integrated(merged=False, reason=why)))
             await self._session.store.transact(writes, (), appends, self._fence)
         await self._session.store.put(view.keys.tip, tip.encode(), fence=self._fence)

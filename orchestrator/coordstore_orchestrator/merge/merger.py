@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordstore.model import Check, Put
 from coordstore.session import events
+from coordstore.session.values import as_value
 from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
 
@@ -104,7 +104,7 @@ class Merger:
             record["commit"] = verdict.tip
         else:
             record |= {"refused": verdict.refused, "files": list(verdict.files)}
-        writes = [Put(keys.merged(attempt.task), json.dumps(record, ensure_ascii=False).encode())]
+        writes = [Put(keys.merged(attempt.task), as_value(record))]
         if verdict.tip is not None:
             writes.append(Put(keys.tip, verdict.tip.encode()))
         checks = [

@@ -14,7 +14,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from coordstore.errors import CoordError, Fenced, LeaseLost
+from coordstore.errors import CoordError, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import State, events
 from coordstore_orchestrator.agents import environment, resolve_agent, write_prompt
 from coordstore_orchestrator.merge.gate import inspect
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 GRACE: Final = 5.0
 """Seconds between asking an agent to end and killing it."""
 SHOWN_FILES: Final = 100
+STORE_TROUBLE: Final = (Fenced, LeaseLost, OutcomeUnknown, Unavailable, StoreReplaced)
+"""What says nothing of the attempt: it must not count as its failure."""
 TAIL: Final = 2000
 """Characters of a failed command's output that go into the record."""
 
@@ -150,7 +152,7 @@ class _Work:
             return await self._steps()
         except _GaveUp as early:
             return early.outcome
-        except (Fenced, LeaseLost):
+        except STORE_TROUBLE:
             raise
         except CoordError as error:
             log.warning("%s failed: %s", self._agent, error)
