@@ -15,7 +15,7 @@ from coordstore.testing.history.faulty import FaultyStore, virtual_run
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from coordstore.model import Batch
+    from coordstore.model import Batch, Listing
     from coordstore.testing.history import Verdict
 
 pytestmark = [pytest.mark.req("S4", "S5", "S6", "S7", "S8", "S9", "S10")]
@@ -121,3 +121,23 @@ async def test_cancelled_clients_leave_a_history_that_can_be_judged() -> None:
     verdict = check(history)
     assert verdict.ok or verdict.void, str(verdict)
     await stores[0].aclose()
+
+
+class LateEnd(FaultyStore):
+    """Ends a lease between the last transaction and what is read at the end, as a slow machine does."""
+
+    async def do_heads(self, prefix: str) -> dict[str, int]:
+        if not self.faults and self.memory.leases:
+            self.memory.end([min(self.memory.leases)])
+        return await super().do_heads(prefix)
+
+    async def do_list(self, prefix: str, limit: int | None, after: str | None, *, keys_only: bool) -> Listing:
+        if not self.faults and self.memory.leases:
+            self.memory.end([max(self.memory.state.leases(), default=0)])
+        return await super().do_list(prefix, limit, after, keys_only=keys_only)
+
+
+async def test_leases_that_end_while_the_end_is_read_raise_no_alarm() -> None:
+    for seed in range(5):
+        verdict = check(await virtual_run(Shape(seed=seed, operations=300, ttl=30), LateEnd))
+        assert verdict.rules.keys() <= {"lease ended early"}, str(verdict)

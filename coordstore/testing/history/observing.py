@@ -85,16 +85,21 @@ async def _follow(store: CoordStore, recorder: Recorder, name: str, prefix: str,
 
 
 async def final_phase(store: CoordStore, recorder: Recorder, shape: Shape) -> None:
-    """Write a last transaction, take the whole log, and read every key and stream from zero.
+    """Write a last transaction, read every key and stream from zero, and take the whole log.
 
     To be called when all clients have ended and all faults are healed, also those that delay a write.
     """
     final = RecordingStore(store, recorder, FINAL)
+    mark = f"{END}:{shape.seed}".encode()
     prefixes = [shape.root, f"{shape.root}/e0"]
-    last = await final.transact(
-        [Put(f"{prefix}/{END}", f"{END}:{shape.seed}".encode()) for prefix in prefixes],
-        appends=[Append(f"{shape.root}/{END}", f"{END}:{shape.seed}".encode())],
+    await final.transact(
+        [Put(f"{prefix}/{END}", mark) for prefix in prefixes], appends=[Append(f"{shape.root}/{END}", mark)]
     )
+    await final.list("")
+    for stream in await final.heads(""):
+        await final.read(stream)
+    # Leases may end all the while: only a log that is longer than everything that was seen can judge it.
+    last = await final.put(f"{shape.root}/closed", mark)
     try:
         async with asyncio.timeout(shape.patience), contextlib.aclosing(final.watch("", 0)) as batches:
             async for batch in batches:
@@ -102,9 +107,6 @@ async def final_phase(store: CoordStore, recorder: Recorder, shape: Shape) -> No
                     break
     except TimeoutError:
         recorder.note(hung=["the final log"])
-    await final.list("")
-    for stream in await final.heads(""):
-        await final.read(stream)
 
 
 async def run(
