@@ -1,21 +1,23 @@
 """Files under a flock: the store's lock, in which its holder is named, and the base of the lease side file.
 
-A flock ends with its holder, however that dies, and is never broken: who waits too long is told by whom. The file
-is never unlinked by us and stays open, for a turn then costs microseconds; should somebody else unlink it, the
-next turn notices and goes on with the file at the path, as everybody else does.
+A flock ends with its holder, however that dies, and is never broken: who waits too long is told by whom. filelock
+takes and releases it (the native lock only, without its fallback to a file's mere existence) and never unlinks the
+file; what is written in the file goes through a descriptor of ours. Should somebody else unlink it, the next turn
+notices and goes on with the file at the path, as everybody else does.
 
-A forked child shares the open file and with it the lock, so it lets go of both at once.
+A forked child has no part in the lock: filelock lets go of it there, and we of our descriptor.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Final
+
+from filelock import FileLock, Timeout
 
 from coordstore.errors import CoordError, Unavailable
 from coordstore.hostkit.paths import check_file, create_file
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LockedFile", "StoreLock"]
 
-_FIRST_PAUSE: Final = 0.0002
-_LONGEST_PAUSE: Final = 0.0005
+_PAUSE: Final = 0.0004
 """Seconds between two tries while somebody else holds it."""
 _LINE: Final = 128
 
@@ -48,6 +49,7 @@ class LockedFile:
         self.fd = -1
         self._left: list[int] = []
         self._mutex = threading.Lock()
+        self._native: FileLock | None = None
         _open_files.add(self)
 
     def __repr__(self) -> str:
@@ -73,7 +75,7 @@ class LockedFile:
             try:
                 yield
             finally:
-                fcntl.flock(self.fd, fcntl.LOCK_UN)
+                self._unlock()
         finally:
             self._mutex.release()
 
@@ -83,6 +85,11 @@ class LockedFile:
             if descriptor >= 0:
                 os.close(descriptor)
         self.fd, self._left = -1, []
+
+    def forget(self) -> None:
+        """Let go in a forked child, whatever the parent was doing."""
+        self.close()
+        self._native = None
 
     def holder(self) -> str:
         """Return who holds or held the lock, in words; blocks."""
@@ -104,7 +111,7 @@ class LockedFile:
                 if self.at_path():
                     break
                 # Another thread may be reading the old one: it is closed at the end.
-                fcntl.flock(self.fd, fcntl.LOCK_UN)
+                self._unlock()
                 self._left.append(self.fd)
                 self.fd = -1
             if fresh:
@@ -117,15 +124,23 @@ class LockedFile:
             raise Unavailable(message) from error
 
     def _lock(self, give_up: float, patience: float) -> None:
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() >= give_up:
-                    raise self._waited(patience) from error
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        if self._native is None:
+            self._native = FileLock(
+                self.path,
+                mode=0o600,
+                thread_local=False,
+                poll_interval=_PAUSE,
+                fallback_to_soft=False,
+                preserve_lock_file=True,
+            )
+        try:
+            self._native.acquire(timeout=max(give_up - time.monotonic(), 0))
+        except Timeout as error:
+            raise self._waited(patience) from error
+
+    def _unlock(self) -> None:
+        if self._native is not None:
+            self._native.release()
 
     def _waited(self, patience: float) -> Unavailable:
         message = f"{self.path} was held for {patience:g} s by {self.holder()}: not applied; look at that process"
@@ -180,7 +195,7 @@ def _signature() -> bytes:
 
 def _let_go() -> None:
     for file in list(_open_files):
-        file.close()
+        file.forget()
 
 
 os.register_at_fork(after_in_child=_let_go)
