@@ -1,0 +1,170 @@
+"""A transaction as bytes: a frame whose check covers its length, its content and the frame before it.
+
+    length (4) · check of the frame before (4) · check (4) · content
+
+The check is seeded and a length is never zero, so zeros are no frame; and since each frame names the check of the
+one before, a frame that a crash left behind a cut is never taken for the successor of another one.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coordstore.engine import Commit
+from coordstore.model import Change, Entry, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coordstore_file._fs import FileSystem
+
+__all__ = ["FRAME_SIZE", "Frame", "checked", "decode", "encode", "framed", "frames"]
+
+_HEAD: Final = struct.Struct("<III")
+FRAME_SIZE: Final = _HEAD.size
+_SEED: Final = 0x66696C65
+_COMMIT: Final = struct.Struct("<QIIII")
+_CHANGE: Final = struct.Struct("<HIQQ")
+_RECORD: Final = struct.Struct("<HIQ")
+_TRIM: Final = struct.Struct("<HQ")
+_DROP: Final = struct.Struct("<H")
+_GONE: Final = 0xFFFFFFFF
+"""As the length of a value: the key is deleted."""
+_CHUNK: Final = 256 * 1024
+
+
+class Frame(NamedTuple):
+    """A frame that passed its check, and where it lies in its file."""
+
+    offset: int
+    content: bytes
+    check: int
+
+    @property
+    def end(self) -> int:
+        """Where the next one begins."""
+        return self.offset + FRAME_SIZE + len(self.content)
+
+
+def _check(length: int, before: int, content: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(b"%d %d" % (length, before), _SEED))
+
+
+def framed(content: bytes, before: int) -> tuple[bytes, int]:
+    """Return the frame of a content behind the frame with this check, and its own check."""
+    check = _check(len(content), before, content)
+    return _HEAD.pack(len(content), before, check) + content, check
+
+
+def frames(fs: FileSystem, handle: int, start: int, end: int, before: int | None) -> Iterator[Frame]:
+    """Yield the frames between two places of a file, up to the first one that is bad.
+
+    Args:
+        fs: The file system.
+        handle: The file.
+        start: Where a frame begins.
+        end: Where the last one ends.
+        before: The check of the frame before; None: not known, as when reading begins in the middle.
+    """
+    buffer, base, at = b"", start, start
+    while at + FRAME_SIZE <= end:
+        skip = at - base
+        if skip + FRAME_SIZE > len(buffer):
+            buffer, base, skip = fs.read(handle, min(_CHUNK, end - at), at), at, 0
+        if len(buffer) < FRAME_SIZE:
+            return
+        length = _HEAD.unpack_from(buffer, skip)[0]
+        if not length or at + FRAME_SIZE + length > end:
+            return
+        if skip + FRAME_SIZE + length > len(buffer):
+            buffer, base, skip = fs.read(handle, max(FRAME_SIZE + length, min(_CHUNK, end - at)), at), at, 0
+        frame = checked(buffer, skip, at, before)
+        if frame is None:
+            return
+        yield frame
+        before, at = frame.check, frame.end
+
+
+def checked(buffer: bytes, skip: int, offset: int, before: int | None) -> Frame | None:
+    """Return the frame that begins at a place of a buffer, None when it is bad."""
+    if len(buffer) < skip + FRAME_SIZE:
+        return None
+    length, told, check = _HEAD.unpack_from(buffer, skip)
+    content = buffer[skip + FRAME_SIZE : skip + FRAME_SIZE + length]
+    good = len(content) == length > 0 and before in (None, told) and _check(length, told, content) == check
+    return Frame(offset, content, check) if good else None
+
+
+def encode(commit: Commit) -> bytes:
+    """Return a commit as bytes."""
+    changes, records, trimmed, dropped = commit.changes, commit.records, commit.trimmed, commit.dropped
+    parts = [_COMMIT.pack(commit.revision, len(changes), len(records), len(trimmed), len(dropped))]
+    for change in changes:
+        key, entry = change.key.encode(), change.entry
+        if entry is None:
+            parts += (_CHANGE.pack(len(key), _GONE, 0, 0), key)
+        else:
+            head = _CHANGE.pack(len(key), len(entry.value), entry.create_revision, entry.lease or 0)
+            parts += (head, key, entry.value)
+    for record in records:
+        name = record.stream.encode()
+        parts += (_RECORD.pack(len(name), len(record.data), record.sequence), name, record.data)
+    for stream, upto in trimmed.items():
+        parts += (_TRIM.pack(len(stream), upto), stream.encode())
+    for stream in dropped:
+        parts += (_DROP.pack(len(stream)), stream.encode())
+    return b"".join(parts)
+
+
+def decode(content: bytes) -> Commit:
+    """Return the commit that `encode` made these bytes of."""
+    revision, changes, records, trims, drops = _COMMIT.unpack_from(content)
+    reader = _Reader(content, _COMMIT.size)
+    return Commit(
+        revision,
+        tuple([reader.change(revision) for _ in range(changes)]),
+        tuple([reader.record(revision) for _ in range(records)]),
+        dict([reader.trim() for _ in range(trims)]),
+        tuple([reader.drop() for _ in range(drops)]),
+    )
+
+
+class _Reader:
+    """Takes a commit's parts one by one."""
+
+    __slots__ = ("at", "content")
+
+    def __init__(self, content: bytes, at: int) -> None:
+        self.content = content
+        self.at = at
+
+    def _take(self, length: int) -> bytes:
+        start = self.at
+        self.at = start + length
+        return self.content[start : self.at]
+
+    def change(self, revision: int) -> Change:
+        name, size, created, lease = _CHANGE.unpack_from(self.content, self.at)
+        self.at += _CHANGE.size
+        key = self._take(name).decode()
+        if size == _GONE:
+            return Change(key, None)
+        return Change(key, Entry(key, self._take(size), revision, created, lease or None))
+
+    def record(self, revision: int) -> Record:
+        name, size, sequence = _RECORD.unpack_from(self.content, self.at)
+        self.at += _RECORD.size
+        stream = self._take(name).decode()
+        return Record(stream, sequence, revision, self._take(size))
+
+    def trim(self) -> tuple[str, int]:
+        name, upto = _TRIM.unpack_from(self.content, self.at)
+        self.at += _TRIM.size
+        return self._take(name).decode(), upto
+
+    def drop(self) -> str:
+        (name,) = _DROP.unpack_from(self.content, self.at)
+        self.at += _DROP.size
+        return self._take(name).decode()

@@ -1,0 +1,359 @@
+"""The store as one process knows it: its log followed up to the mark, recovered, appended to.
+
+    snapshot ─> frames of the log, in order, up to the mark ─> state
+
+Whoever reads goes up to the mark under no lock. Whoever writes holds the store's lock and first looks at what lies
+above the mark: frames that are whole were written by somebody who died before he could say so, and are taken over,
+synced, and only then shown; the rest is cut off. After a failed sync nothing above the mark is taken over: the log
+goes on in a new segment, whose header says where the old one ends.
+
+Methods are called with `mutex` held, those that write with the store's lock as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+from coordstore.errors import Corrupt, StoreReplaced
+from coordstore_file.frames import decode
+from coordstore_file.log import Log, pack_place
+from coordstore_file.mark import MARK_SIZE, Mark, Place
+from coordstore_file.replica import Replica
+from coordstore_file.snapshot import Snapshots
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from coordstore.engine import Commit
+    from coordstore_file._fs import FileSystem
+    from coordstore_file.frames import Frame
+    from coordstore_file.layout import Layout
+
+__all__ = ["Journal"]
+
+_TRIES: Final = 1000
+"""Readings of the mark while somebody writes it."""
+_RACES: Final = 20
+"""Times that a compaction may get in the way of one refresh."""
+
+_log = logging.getLogger("coordstore.file")
+
+
+class Journal:
+    """The log of one store, and the state at its end.
+
+    Args:
+        fs: The file system.
+        layout: Where the store lies.
+        store_id: Its identity, 32 hex digits.
+        boot: This boot's id.
+    """
+
+    def __init__(self, fs: FileSystem, layout: Layout, store_id: str, boot: bytes) -> None:
+        self.fs = fs
+        self.layout = layout
+        self.mutex = threading.RLock()
+        self.log = Log(fs, layout.log, layout.draft, bytes.fromhex(store_id))
+        self.snapshots = Snapshots(fs, layout.snapshots, bytes.fromhex(store_id))
+        self.replica = Replica()
+        self.at = Place(0, 0)
+        self.check = 0
+        self.mark: Mark
+        self.poisoned = False
+        self.moved = 0
+        self._store_id = bytes.fromhex(store_id)
+        self._boot = boot
+        self._snapshot = 0
+        self._floor = 0
+        self._mark_handle = -1
+        self._identity = (0, 0)
+
+    @property
+    def snapshot(self) -> int:
+        """The segment before which the newest snapshot known here stands; 0: there is none."""
+        return self._snapshot
+
+    @property
+    def floor(self) -> int:
+        """The compaction floor."""
+        return max(self._floor, self.mark.floor)
+
+    # --- opening ----------------------------------------------------------------------------------------
+
+    def open(self, lock: AbstractContextManager[None]) -> None:
+        """Load the state; take the lock only when nobody has looked at the log since the machine started.
+
+        Raises:
+            Corrupt: Something below the mark is damaged, or missing.
+        """
+        with self.mutex:
+            self._open_mark()
+            if self._trusted(mark := self._read_mark()):
+                self._begin(mark)
+                return
+        with lock, self.mutex:
+            if self._trusted(mark := self._read_mark()):
+                self._begin(mark)
+            else:
+                self._first_of_boot(mark)
+
+    def close(self) -> None:
+        """Close all files."""
+        with self.mutex:
+            self.log.close()
+            if self._mark_handle >= 0:
+                self.fs.close(self._mark_handle)
+            self._mark_handle = -1
+
+    def _open_mark(self) -> None:
+        try:
+            self._mark_handle = self.fs.open(self.layout.mark)
+        except FileNotFoundError as error:
+            message = f"{self.layout.mark} is missing: restore the store from a backup; nothing was changed"
+            raise Corrupt(message) from error
+        found = self.fs.find(self.layout.mark)
+        self._identity = found.identity if found else (0, 0)
+
+    def _trusted(self, mark: Mark | None) -> bool:
+        return mark is not None and mark.boot == self._boot
+
+    def _begin(self, mark: Mark | None) -> None:
+        """Load the state up to a mark of this boot."""
+        assert mark is not None  # noqa: S101  (for the type checker: it is trusted)
+        self.mark = mark._replace(revision=0, committed=Place(0, 0), snapshot=-1)
+        self._load()
+        self.refresh()
+
+    def _first_of_boot(self, mark: Mark | None) -> None:
+        """Load the state after a reboot: the mark may be old, so the log tells how far it reaches."""
+        self._load()
+        self.mark = Mark(self._store_id, self._boot, self.at, self.at, self.replica.revision)
+        if mark is not None:
+            self.mark = self.mark._replace(bad_tail=mark.bad_tail, floor=mark.floor)
+            if mark.synced > self.at:
+                self._advance(mark.synced)
+        elif self._tail()[1]:
+            message = f"{self.layout.mark} and the end of the log are both damaged: restore the store from a backup"
+            raise Corrupt(message)
+        self.recover()
+
+    # --- following --------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Bring the state up to the mark.
+
+        Raises:
+            StoreReplaced: Another store lies there, or an older state of this one.
+            Corrupt: The log is damaged below the mark.
+        """
+        for _ in range(_RACES):
+            self._check_path()
+            mark = self._read_mark()
+            if mark is None:
+                message = f"{self.layout.mark} is damaged: close the store everywhere and open it again"
+                raise Corrupt(message)
+            if mark == self.mark:
+                return
+            self._check_mark(mark)
+            with contextlib.suppress(FileNotFoundError):
+                self._follow(mark)
+                self.mark = mark
+                return
+            self._load()
+        raise self.missing()
+
+    def reload(self) -> None:
+        """Begin again with the newest snapshot, up to the mark."""
+        self._load()
+        self.mark = self.mark._replace(snapshot=-1)
+        self.refresh()
+
+    def _follow(self, mark: Mark) -> None:
+        self._advance(mark.committed)
+        if mark.snapshot != self._snapshot:
+            self.adopt(self.snapshots.numbers()[-1])
+        if self.replica.revision != mark.revision:
+            raise self.log.damaged(self.at)
+
+    def adopt(self, number: int) -> None:
+        """Take note of what a snapshot, by whomever, moved to the streams' homes, and let go of older segments."""
+        snapshot = self.snapshots.read(number, whole=False)
+        if snapshot.revision > self.replica.revision:
+            return
+        for name, there in snapshot.streams.items():
+            here = self.replica.streams.get(name)
+            if here is not None and here.born == there.born:
+                here.adopt(there.home)
+        self._snapshot, self._floor, self.moved = number, max(self._floor, snapshot.floor), snapshot.revision
+        self.log.drop_below(number)
+
+    def _load(self) -> None:
+        """Begin again with the newest snapshot."""
+        for _ in range(_RACES):
+            with contextlib.suppress(FileNotFoundError):
+                return self._load_newest()
+        raise self.missing()
+
+    def _load_newest(self) -> None:
+        """Read the newest snapshot; nothing here changes before all of it is known to be good."""
+        replica, numbers, floor = Replica(), self.snapshots.numbers(), 0
+        if numbers:
+            snapshot = self.snapshots.read(numbers[-1])
+            replica.begin(snapshot.revision, snapshot.entries, snapshot.streams)
+            floor = snapshot.floor
+        self.log.close()
+        segment = self.log.segment(numbers[-1] if numbers else 1)
+        if segment.base != replica.revision:
+            raise self.log.damaged(Place(segment.number, 0))
+        self._snapshot, self._floor = segment.number if numbers else 0, max(self._floor, floor)
+        self.replica, self.moved = replica, replica.revision
+        self.at, self.check = Place(segment.number, segment.start), segment.check
+
+    def missing(self, what: object = "a segment of the log or a snapshot") -> Corrupt:
+        """Return the error for a file that should be there."""
+        message = f"{self.layout.root}: {what} is missing: restore the store from a backup; nothing was changed"
+        return Corrupt(message)
+
+    def _advance(self, bound: Place) -> None:
+        while self.at.segment < bound.segment:
+            self._step()
+        self._take(bound.offset)
+
+    def _step(self) -> None:
+        """Read a segment to its end and go on with the next one."""
+        following = self.log.segment(self.at.segment + 1)
+        if following.before.segment != self.at.segment:
+            raise self.log.damaged(Place(following.number, 0))
+        self._take(following.before.offset)
+        if following.before_check != self.check:
+            raise self.log.damaged(Place(following.number, 0))
+        self.at, self.check = Place(following.number, following.start), following.check
+
+    def _take(self, end: int) -> None:
+        for frame in self.log.frames(self.at, end, self.check):
+            self.evolve(frame, decode(frame.content))
+        if self.at.offset != end:
+            raise self.log.damaged(self.at)
+
+    def evolve(self, frame: Frame, commit: Commit) -> None:
+        """Take in the commit of a frame that follows the last one."""
+        self.log.segment(self.at.segment).note(commit.revision, frame.offset)
+        self.replica.evolve(commit, pack_place(self.at.segment, frame.offset))
+        self.at, self.check = Place(self.at.segment, frame.end), frame.check
+
+    def _check_path(self) -> None:
+        found = self.fs.find(self.layout.mark)
+        if found is None or found.identity != self._identity:
+            how = "removed" if found is None else "replaced by another one"
+            message = f"the store in {self.layout.root} was {how} under this handle: open it anew"
+            raise StoreReplaced(message)
+
+    def _check_mark(self, mark: Mark) -> None:
+        if mark.store_id != self._store_id:
+            message = f"{self.layout.root} holds another store now ({mark.store_id.hex()}): open it anew"
+            raise StoreReplaced(message)
+        if mark.revision < self.mark.revision or mark.committed < self.mark.committed:
+            message = (
+                f"{self.layout.root} went back from revision {self.mark.revision} to {mark.revision} "
+                "(a restored backup?): open it anew"
+            )
+            raise StoreReplaced(message)
+
+    def _read_mark(self) -> Mark | None:
+        for _ in range(_TRIES):
+            mark = Mark.parse(self.fs.read(self._mark_handle, MARK_SIZE + 1, 0))
+            if mark is not None:
+                return mark
+        return None
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def settle_tail(self) -> None:
+        """Before anything is appended: recover when the log does not end at the mark."""
+        handle = self.log.segment(self.at.segment).handle
+        if (
+            self.poisoned
+            or self.mark.bad_tail
+            or self.fs.size(handle) != self.at.offset
+            or self.log.exists(self.at.segment + 1)
+        ):
+            self.recover()
+
+    def recover(self) -> None:
+        """Take over what is whole above the mark, cut off the rest, and publish.
+
+        Raises:
+            OSError: That could not be made durable; nothing was taken over.
+        """
+        while self.log.exists(self.at.segment + 1):
+            self._step()
+            self.poisoned, self.mark = False, self.mark._replace(bad_tail=False)
+        if self.poisoned or self.mark.bad_tail:
+            self.rotate()
+            return
+        handle, (whole, rest) = self.log.segment(self.at.segment).handle, self._tail()
+        if rest:
+            _log.warning("%s: cut off %d bytes that nobody was told of", self.log.path(self.at.segment), rest)
+            self.fs.truncate(handle, whole[-1].end if whole else self.at.offset)
+        self._sync(handle)
+        for frame in whole:
+            self.evolve(frame, decode(frame.content))
+        self.publish(self.at)
+
+    def _sync(self, handle: int) -> None:
+        try:
+            self.fs.fdatasync(handle)
+        except OSError:
+            self.poison()
+            raise
+
+    def poison(self) -> None:
+        """After a failed sync: nothing behind the mark counts, for anybody; the next writer begins a new segment."""
+        self.poisoned = True
+        with contextlib.suppress(OSError):
+            self.fs.truncate(self.log.segment(self.at.segment).handle, self.at.offset)
+        with contextlib.suppress(OSError):
+            self.publish(bad_tail=True)
+
+    def _tail(self) -> tuple[list[Frame], int]:
+        """Return the frames above our place that are whole, and how many bytes lie behind them."""
+        size = self.fs.size(self.log.segment(self.at.segment).handle)
+        found = list(self.log.frames(self.at, size, self.check))
+        return found, size - (found[-1].end if found else self.at.offset)
+
+    def rotate(self) -> None:
+        """Go on in a new segment; what is in the old one is synced first, unless its sync has failed before.
+
+        Raises:
+            OSError: The old one could not be synced, or the new one not be made.
+        """
+        bad = self.poisoned or self.mark.bad_tail
+        if self.mark.synced < self.at and not bad:
+            self._sync(self.log.segment(self.at.segment).handle)
+        made = self.log.create(self.at.segment + 1, self.replica.revision, self.at, self.check)
+        self.at, self.check, self.poisoned = Place(made.number, made.start), made.check, False
+        self.publish(self.at)
+
+    def publish(self, synced: Place | None = None, *, bad_tail: bool = False) -> None:
+        """Write the mark for the place and the revision that were reached.
+
+        Args:
+            synced: Up to where the log survives a power cut, when that has changed.
+            bad_tail: A sync failed behind that place.
+        """
+        known = self.mark.synced if synced is None else synced
+        where = (self.at, known, self.replica.revision, self._snapshot, self.floor)
+        self._write_mark(Mark(self._store_id, self._boot, *where, bad_tail))
+
+    def publish_ahead(self, at: Place, revision: int, *, durable: bool) -> Mark:
+        """Write the mark for frames that were just appended; they are still to be taken in."""
+        mark = self.mark._replace(committed=at, revision=revision, synced=at if durable else self.mark.synced)
+        self.fs.write_all(self._mark_handle, mark.pack(), 0)
+        return mark
+
+    def _write_mark(self, mark: Mark) -> None:
+        self.fs.write_all(self._mark_handle, mark.pack(), 0)
+        self.mark = mark

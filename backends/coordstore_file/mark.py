@@ -1,0 +1,73 @@
+"""The mark: up to where the log is committed, in one small file that is written in place after each commit.
+
+Readers stop at the mark. What lies above it was never acknowledged: the next writer takes it over where it is whole
+and cuts it off where it is not. What lies below it must be whole, else the store is corrupt.
+
+The mark itself is never synced, so after a reboot it may be older than the log; it is never ahead of what was synced
+in `synced`. `committed` counts only within the boot that wrote it: at ``durability=process`` the log up to there may
+not have reached the disk.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Final, NamedTuple
+
+__all__ = ["MARK_SIZE", "Mark", "Place"]
+
+_MAGIC: Final = b"coordmrk"
+_BODY: Final = struct.Struct("<8sII16s16sQQQQQQQ")
+_CHECK: Final = struct.Struct("<I")
+MARK_SIZE: Final = 128
+_SEED: Final = 0x6D61726B
+
+
+class Place(NamedTuple):
+    """A place in the log: the number of a segment, and an offset in it."""
+
+    segment: int
+    offset: int
+
+
+class Mark(NamedTuple):
+    """What the mark tells.
+
+    Args:
+        store_id: The store's identity.
+        boot: The boot in which it was written.
+        committed: Up to where the log is committed.
+        synced: Up to where the log is known to survive a power cut.
+        revision: The store's revision at `committed`.
+        snapshot: The segment before which the newest snapshot stands; 0: there is none.
+        floor: The compaction floor.
+        bad_tail: A sync failed behind `committed`: nothing there may be taken over.
+    """
+
+    store_id: bytes
+    boot: bytes
+    committed: Place
+    synced: Place
+    revision: int
+    snapshot: int = 0
+    floor: int = 0
+    bad_tail: bool = False
+
+    def pack(self) -> bytes:
+        """Return it as bytes."""
+        numbers = (*self.committed, *self.synced, self.revision, self.snapshot, self.floor)
+        body = _BODY.pack(_MAGIC, 1, self.bad_tail, self.store_id, self.boot, *numbers)
+        return (body + _CHECK.pack(zlib.crc32(body, _SEED))).ljust(MARK_SIZE, b"\0")
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Mark | None:
+        """Return what the bytes tell, None when they are damaged."""
+        body = raw[: _BODY.size]
+        if len(raw) != MARK_SIZE or raw[_BODY.size + _CHECK.size :].strip(b"\0"):
+            return None
+        if _CHECK.unpack_from(raw, _BODY.size)[0] != zlib.crc32(body, _SEED) or body[:8] != _MAGIC:
+            return None
+        _, _, bad, store_id, boot, *numbers = _BODY.unpack(body)
+        segment, offset, synced_segment, synced, revision, snapshot, floor = numbers
+        places = Place(segment, offset), Place(synced_segment, synced)
+        return cls(store_id, boot, *places, revision, snapshot, floor, bool(bad))

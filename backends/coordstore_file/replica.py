@@ -1,0 +1,171 @@
+"""The store's state in this process: keys with their values, and where records are; never the records themselves.
+
+The newest commits are kept whole, as far as they are small, for whoever watches or follows closely; everything older
+is read from the log and from the streams' homes when it is asked for.
+"""
+
+from __future__ import annotations
+
+import bisect
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from coordstore.engine import Commit, State
+from coordstore.model import Change
+from coordstore.names import prefix_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from coordstore.model import Entry
+
+__all__ = ["Home", "HomeFile", "Replica", "Stream"]
+
+_RECENT: Final = 1024
+"""Commits that are kept whole, at most."""
+_RECENT_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HomeFile:
+    """One JSON-lines file of a stream: the sequence and the revision it begins with, and how much of it is durable."""
+
+    sequence: int
+    revision: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The durable part of a stream's JSON lines.
+
+    Args:
+        upto: The last sequence there.
+        revision: The revision of that record.
+        files: The files, in order.
+    """
+
+    upto: int = 0
+    revision: int = 0
+    files: tuple[HomeFile, ...] = ()
+
+
+@dataclass(slots=True)
+class Stream:
+    """A stream: when it was born, which records it has, and where they are.
+
+    `places` tells, for each sequence above the home's last one, where in the log its frame begins.
+    """
+
+    born: int
+    first: int = 1
+    head: int = 0
+    home: Home = field(default_factory=Home)
+    places: array[int] = field(default_factory=lambda: array("Q"))
+
+    def place(self, sequence: int) -> int:
+        """Return where in the log the record of a sequence is; one above the home's last."""
+        return self.places[sequence - self.home.upto - 1]
+
+    def files(self) -> tuple[HomeFile, ...]:
+        """Return the files of its home that still hold records; the others may be gone."""
+        files = self.home.files
+        begin = max(bisect.bisect_right(files, self.first, key=lambda file: file.sequence) - 1, 0)
+        return files[begin:]
+
+    def adopt(self, home: Home) -> None:
+        """Take note that records have moved to a longer home."""
+        if home.upto > self.home.upto:
+            del self.places[: home.upto - self.home.upto]
+            self.home = home
+
+
+class Replica:
+    """Keys and streams at one revision."""
+
+    def __init__(self) -> None:
+        self.keys = State()
+        self.streams: dict[str, Stream] = {}
+        self.recent: list[Commit] = []
+        self.recent_from = 0
+        self._names: list[str] = []
+        self._sizes: list[int] = []
+        self._size = 0
+
+    @property
+    def revision(self) -> int:
+        """The revision of this state."""
+        return self.keys.revision
+
+    def begin(self, revision: int, entries: Mapping[str, Entry], streams: Mapping[str, Stream]) -> None:
+        """Begin with the state of a snapshot."""
+        # In order, so that each key is added at the end.
+        changes = tuple(Change(key, entries[key]) for key in sorted(entries))
+        self.keys.evolve(Commit(revision, changes))
+        self.keys.history.clear()
+        self.streams = dict(streams)
+        self._names = sorted(self.streams)
+        self.recent_from = revision
+
+    def evolve(self, commit: Commit, place: int) -> None:
+        """Take in the commit whose frame begins at a place of the log."""
+        if commit.changes:
+            self.keys.evolve(Commit(commit.revision, commit.changes))
+            self.keys.history.clear()
+        else:
+            self.keys.revision = commit.revision
+        for record in commit.records:
+            stream = self.streams.get(record.stream)
+            if stream is None:
+                stream = self.streams[record.stream] = Stream(commit.revision)
+                bisect.insort(self._names, record.stream)
+            stream.head = record.sequence
+            stream.places.append(place)
+        for name, upto in commit.trimmed.items():
+            self.streams[name].first = upto + 1
+        for name in commit.dropped:
+            del self.streams[name]
+            del self._names[bisect.bisect_left(self._names, name)]
+        self._remember(commit)
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the streams under a prefix, sorted."""
+        exact, low, high = prefix_bounds(prefix)
+        found = self._names[bisect.bisect_left(self._names, low) : bisect.bisect_left(self._names, high)]
+        return [exact, *found] if exact in self.streams else found
+
+    def spans(self, prefix: str) -> dict[str, tuple[int, int]]:
+        """Return, by stream under a prefix, the first sequence still there and the head."""
+        return {name: (self.streams[name].first, self.streams[name].head) for name in self.names(prefix)}
+
+    def is_folder(self, name: str) -> bool:
+        """Tell whether a name is a folder of the tree: a stream, or something lies below it."""
+        if name in self.streams:
+            return True
+        return bool(self.names(f"{name}/") or self.keys.keys(f"{name}/"))
+
+    def commits_after(self, revision: int) -> list[Commit] | None:
+        """Return the commits above a revision from memory, None when some of them are no more there."""
+        if revision < self.recent_from:
+            return None
+        return self.recent[bisect.bisect_right(self.recent, revision, key=lambda commit: commit.revision) :]
+
+    def _remember(self, commit: Commit) -> None:
+        size = sum(len(change.entry.value) for change in commit.changes if change.entry)
+        size += sum(len(record.data) for record in commit.records)
+        self.recent.append(commit)
+        self._sizes.append(size)
+        self._size += size
+        if len(self.recent) > 2 * _RECENT or self._size > 2 * _RECENT_BYTES:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop the older part: half at a time, so that it costs little per commit."""
+        gone = 0
+        while gone < len(self.recent) and (len(self.recent) - gone > _RECENT or self._size > _RECENT_BYTES):
+            self._size -= self._sizes[gone]
+            gone += 1
+        if gone:
+            self.recent_from = self.recent[gone - 1].revision
+            del self.recent[:gone], self._sizes[:gone]

@@ -1,0 +1,275 @@
+"""The tree: every key a file with the bare value, every stream a folder of JSON lines, for `cat`, `ls` and `tail -f`.
+
+The tree is a view. It follows the store within a moment, each file replaced by a rename; it is not durable, may lag
+behind, and is never read back, with one exception: the lines that compaction has synced and checked are the home of
+their records (`homes`). A key that is also a folder has its value in the file ``@`` of that folder.
+
+Whoever writes here holds the upkeep lock, so what is shown never goes back. A small file tells up to which revision
+the tree shows the store; a crash in the midst of writing, a reboot, or a tree that lags too far: all is shown anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coordstore.names import check_key
+from coordstore_file._fs import replace
+from coordstore_file.lines import StreamView
+from coordstore_file.reads import commits_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from coordstore.engine import Commit
+    from coordstore_file.journal import Journal
+    from coordstore_file.lines import Positioned
+    from coordstore_file.replica import Home, Stream
+
+__all__ = ["Tree"]
+
+_ROUND: Final = 2048
+"""Commits that are shown at once."""
+_VALUE: Final = "@"
+
+
+class _Work(NamedTuple):
+    """What one round has to show."""
+
+    revision: int
+    keys: dict[str, bytes | None]
+    gone: set[str]
+    records: dict[str, list[Positioned]]
+    dropped: set[str]
+    more: bool
+
+
+class Tree:
+    """The tree of one store; used by one thread, under the upkeep lock.
+
+    Args:
+        journal: The store.
+        boot: This boot's id.
+    """
+
+    def __init__(self, journal: Journal, boot: bytes) -> None:
+        self.journal = journal
+        self.streams = StreamView(journal)
+        self._fs = journal.fs
+        self._layout = journal.layout
+        self._boot = boot.hex()
+
+    # --- following the store ----------------------------------------------------------------------------
+
+    def show(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Show what has been committed since the tree was written last; stop early when told to."""
+        while not stopped():
+            shown = self._shown()
+            work = self._work(shown) if shown is not None else None
+            if work is None:
+                self.show_all()
+                continue
+            if shown != work.revision:
+                self._tell(shown or 0, whole=False)
+                self._write(work)
+                self._tell(work.revision, whole=True)
+            if not work.more:
+                return
+
+    def check(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Put right what somebody changed by hand since the tree was written last."""
+        self.show(stopped)
+        found = self._fs.find(self._layout.shown)
+        with self.journal.mutex:
+            keys = self.journal.replica.keys.list("", None, None, False).entries
+        for entry in keys:
+            if stopped() or found is None:
+                return
+            path = self._path(entry.key)
+            there = self._fs.find(path)
+            if there is None or there.size != len(entry.value) or there.changed > found.changed:
+                with self.journal.mutex:
+                    now = self.journal.replica.keys.get(entry.key)
+                if now is not None:
+                    self._put(entry.key, now.value)
+
+    def show_all(self) -> None:
+        """Write the whole tree anew and remove what is left of keys and streams that are gone."""
+        self._tell(0, whole=False)
+        with self.journal.mutex:
+            self.journal.refresh()
+            replica = self.journal.replica
+            revision = replica.revision
+            entries = {entry.key: entry.value for entry in replica.keys.list("", None, None, False).entries}
+            streams = replica.names("")
+        self._remove_strays("", set(entries), set(streams))
+        for key, value in entries.items():
+            self._put(key, value)
+        for name in streams:
+            self._folder(name)
+            self.streams.rewrite(name)
+        self._tell(revision, whole=True)
+
+    def settle(self, name: str, stream: Stream, records: Sequence[Positioned]) -> tuple[Home, bool]:
+        """Make the lines of records durable behind a stream's home; see `StreamView.settle`."""
+        self._folder(name)
+        return self.streams.settle(name, stream, records)
+
+    def _work(self, shown: int) -> _Work | None:
+        with self.journal.mutex:
+            self.journal.refresh()
+            if not self.journal.floor <= shown <= self.journal.replica.revision:
+                return None
+            commits = list(itertools.islice(commits_after(self.journal, shown), _ROUND + 1))
+            return self._sorted(commits[:_ROUND], more=len(commits) > _ROUND)
+
+    def _sorted(self, commits: list[Commit], *, more: bool) -> _Work:
+        replica = self.journal.replica
+        revision = commits[-1].revision if more else replica.revision
+        touched = {change.key for commit in commits for change in commit.changes}
+        keys = {key: entry.value if (entry := replica.keys.get(key)) else None for key in touched}
+        records: dict[str, list[Positioned]] = {}
+        for commit in commits:
+            for position, record in enumerate(commit.records):
+                stream = replica.streams.get(record.stream)
+                if stream is not None and record.revision >= stream.born:
+                    records.setdefault(record.stream, []).append((record, position))
+        cleared = {name for commit in commits for name in (*commit.dropped, *commit.trimmed)}
+        # What is not durable yet may come back, and then needs its files.
+        durable = self.journal.mark.synced >= self.journal.at
+        gone = {key for key, value in keys.items() if value is None}
+        return _Work(revision, keys, gone, records, cleared if durable else set(), more)
+
+    def _write(self, work: _Work) -> None:
+        for key in work.gone:
+            self._remove(key)
+        for key, value in work.keys.items():
+            if value is not None:
+                self._put(key, value)
+        for name, records in work.records.items():
+            self._folder(name)
+            self.streams.append(name, records)
+        for name in work.dropped:
+            self.streams.clear(name)
+            self._prune(name)
+
+    # --- how far ----------------------------------------------------------------------------------------
+
+    def _shown(self) -> int | None:
+        """Return up to which revision the tree shows the store, None when it is not known."""
+        if self._fs.find(self._layout.shown) is None:
+            return None
+        handle = self._fs.open(self._layout.shown)
+        try:
+            told = json.loads(self._fs.read(handle, 4096, 0).rstrip(b"\0 \n"))
+            return int(told["revision"]) if told["boot"] == self._boot and told["whole"] else None
+        except (ValueError, KeyError, TypeError):
+            return None
+        finally:
+            self._fs.close(handle)
+
+    def _tell(self, revision: int, *, whole: bool) -> None:
+        text = json.dumps({"revision": revision, "whole": whole, "boot": self._boot}).ljust(127) + "\n"
+        if self._fs.find(self._layout.shown) is None:
+            self._fs.close(self._fs.create(self._layout.shown))
+        handle = self._fs.open(self._layout.shown)
+        try:
+            self._fs.write_all(handle, text.encode(), 0)
+        finally:
+            self._fs.close(handle)
+
+    # --- keys -------------------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> Path:
+        path = self._layout.root / key
+        found = self._fs.find(path)
+        return path / _VALUE if found is not None and found.kind == "folder" else path
+
+    def _put(self, key: str, value: bytes) -> None:
+        with self.journal.mutex:
+            folder = self.journal.replica.is_folder(key)
+        self._folder(key if folder else key.rpartition("/")[0])
+        path = self._path(key)
+        replace(self._fs, path, self._layout.showing, value, durable=False)
+
+    def _remove(self, key: str) -> None:
+        path = self._path(key)
+        if self._fs.find(path) is not None:
+            self._fs.unlink(path)
+        self._prune(key)
+
+    def _folder(self, name: str) -> None:
+        """Make a folder of the tree; the value of a key that was a file moves into it."""
+        path = self._layout.root
+        for segment in name.split("/") if name else ():
+            path = path / segment
+            found = self._fs.find(path)
+            if found is not None and found.kind == "folder":
+                continue
+            if found is not None:
+                self._fs.rename(path, self._layout.showing)
+            self._fs.mkdir(path)
+            if found is not None and found.kind == "file":
+                self._fs.rename(self._layout.showing, path / _VALUE)
+
+    def _prune(self, name: str) -> None:
+        """Remove folders that have become empty; one in which only its own value is left becomes a file."""
+        while name:
+            path = self._layout.root / name
+            found = self._fs.find(path)
+            if found is not None and found.kind == "folder":
+                names = self._fs.list(path)
+                with self.journal.mutex:
+                    needed = self.journal.replica.is_folder(name)
+                if needed or set(names) - {_VALUE}:
+                    return
+                if names:
+                    self._fs.rename(path / _VALUE, self._layout.showing)
+                self._fs.rmdir(path)
+                if names:
+                    self._fs.rename(self._layout.showing, path)
+            name = name.rpartition("/")[0]
+
+    def _remove_strays(self, folder: str, keys: set[str], streams: set[str]) -> None:
+        """Remove what looks like a key or a stream and is none; other files of a person stay."""
+        for name in self._fs.list(self._layout.root / folder):
+            below = f"{folder}/{name}" if folder else name
+            found = self._fs.find(self._layout.root / below)
+            if found is None or not _is_name(below):
+                continue
+            if found.kind == "folder":
+                self._remove_strays(below, keys, streams)
+                if below not in keys:
+                    self._discard(self._layout.root / below / _VALUE)
+                if below not in streams:
+                    self.streams.clear(below)
+                with contextlib.suppress(OSError):
+                    self._fs.rmdir(self._layout.root / below)
+            elif below not in keys:
+                self._discard(self._layout.root / below)
+
+    def _discard(self, path: Path) -> None:
+        found = self._fs.find(path)
+        if found is not None and found.kind != "folder":
+            self._fs.unlink(path)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        check_key(text)
+    except ValueError:
+        return False
+    return True
+
+
+def folders_of(names: Iterable[str]) -> set[str]:
+    """Return the folders that lead to streams, the topmost (the root) included."""
+    found = {""}
+    for name in names:
+        while name not in found:
+            found.add(name)
+            name = name.rpartition("/")[0]  # noqa: PLW2901  (walking up)
+    return found

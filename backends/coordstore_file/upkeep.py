@@ -1,0 +1,144 @@
+"""Upkeep, in a thread of its own: the tree follows the store within a moment, and a log that has grown is compacted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from coordstore.errors import CoordError, StoreClosed
+from coordstore.hostkit.lockfile import LockedFile
+from coordstore_file.compaction import Compaction
+from coordstore_file.tree import Tree
+from coordstore_file.writer import translate
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from concurrent.futures import ThreadPoolExecutor
+
+    from coordstore.hostkit import StoreLock
+    from coordstore_file.journal import Journal
+
+__all__ = ["Upkeep"]
+
+_PAUSE: Final = 0.05
+"""Seconds between a commit and its appearance in the tree, at least: many commits are shown at once."""
+_SHARE: Final = 10
+"""The tree takes one part in so many of the time."""
+_WAIT: Final = 0.5
+"""Seconds to wait for somebody else who is at it; he shows our commits as well."""
+_COMPACT_WAIT: Final = 60.0
+
+_log = logging.getLogger("coordstore.file")
+
+
+class Upkeep:
+    """What one handle does for the tree and the log.
+
+    Args:
+        journal: The store.
+        lock: The writers' lock.
+        boot: This boot's id.
+        thread: Where it is done.
+        counters: The handle's statistics.
+    """
+
+    def __init__(
+        self, journal: Journal, lock: StoreLock, boot: bytes, thread: ThreadPoolExecutor, counters: Counter[str]
+    ) -> None:
+        self._journal = journal
+        self._tree = Tree(journal, boot)
+        self._compaction = Compaction(journal, lock, self._tree)
+        self._turn = LockedFile(journal.layout.upkeep, _WAIT)
+        self._thread = thread
+        self._counters = counters
+        self._pause = _PAUSE
+        self._alarm: asyncio.TimerHandle | None = None
+        self._running: asyncio.Future[None] | None = None
+        self._again = False
+        self._closing = False
+
+    def begin(self) -> None:
+        """Look the tree over once."""
+        self._start(first=True)
+
+    def soon(self) -> None:
+        """Have what was committed shown in a moment."""
+        if self._running is not None:
+            self._again = True
+        elif self._alarm is None and not self._closing:
+            self._alarm = asyncio.get_running_loop().call_later(self._pause, self._start)
+
+    async def compact(self, keep: int) -> int:
+        """Compact and return the floor.
+
+        Raises:
+            Unavailable: It could not be done now; nothing is lost by that.
+        """
+        if self._closing:
+            message = "this store handle was closed: open the store again with open_store()"
+            raise StoreClosed(message)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._compact, keep)
+
+    async def aclose(self) -> None:
+        """Show what was committed, then stop."""
+        self._closing = True
+        dirty = self._alarm is not None or self._running is not None
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._running is not None:
+            await asyncio.wait((self._running,))
+        if dirty:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._show, True)
+
+    def close(self) -> None:
+        """Close the lock's file."""
+        self._turn.close()
+
+    def _start(self, *, first: bool = False) -> None:
+        self._alarm = None
+        work = self._look_over if first else self._show
+        self._running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        self._running.add_done_callback(self._done)
+
+    def _done(self, _: asyncio.Future[None]) -> None:
+        self._running = None
+        if self._again:
+            self._again = False
+            self.soon()
+
+    # --- in the thread ----------------------------------------------------------------------------------
+
+    def _look_over(self) -> None:
+        try:
+            with self._turn.held():
+                self._tree.check(lambda: self._closing)
+        except (CoordError, OSError) as error:
+            _log.warning("the tree of %s was not looked over: %s", self._journal.layout.root, error)
+
+    def _show(self, last: bool = False) -> None:  # noqa: FBT001, FBT002  (called by an executor)
+        began = time.monotonic()
+        try:
+            with self._turn.held():
+                self._tree.show()
+                if self._compaction.due() and not last:
+                    self._compaction.run(None)
+                    self._counters["compactions"] += 1
+                    self._tree.show()
+        except (CoordError, OSError) as error:
+            # What was committed stands; the next one who shows or compacts makes up for it.
+            self._counters["upkeep_failed"] += 1
+            _log.warning("the tree of %s lags behind: %s", self._journal.layout.root, error)
+        self._counters["shown"] += 1
+        self._pause = max(_PAUSE, _SHARE * (time.monotonic() - began))
+
+    def _compact(self, keep: int) -> int:
+        try:
+            with self._turn.held(_COMPACT_WAIT):
+                self._tree.show()
+                floor = self._compaction.run(keep)
+                self._counters["compactions"] += 1
+                return floor
+        except OSError as error:
+            raise translate(error, self._journal.layout.root) from error

@@ -1,0 +1,201 @@
+"""Commits a batch: one function on one thread, from the store's lock to the mark.
+
+    lock ─> up to the mark ─> the tail in order? ─> due leases end ─> each request decides ─> append ─> sync ─> mark
+
+What fails before the append was certainly not applied. A write that fails is cut off again, so it was not applied
+either. What fails in the sync, or after it, may be on disk or not: its callers are told so, nothing above the mark
+is ever taken over, and the log goes on in a new segment, for after a failed sync nobody knows what a second one
+would say.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import TYPE_CHECKING, Final
+
+from coordstore import engine
+from coordstore.errors import CoordError, OutcomeUnknown, Unavailable
+from coordstore.hostkit import Outcome
+from coordstore.model import Committed
+from coordstore_file.draft import Draft
+from coordstore_file.frames import FRAME_SIZE, Frame, encode, framed
+from coordstore_file.mark import Place
+from coordstore_file.requests import Sweep
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
+
+    from coordstore.hostkit import LeaseFile, StoreLock
+    from coordstore.store import Clock
+    from coordstore_file.journal import Journal
+    from coordstore_file.requests import Request
+
+__all__ = ["Writer", "translate"]
+
+_SWEEP_WAIT: Final = 0.25
+"""Seconds that a sweep alone waits for the lock: somebody else will do it."""
+
+_log = logging.getLogger("coordstore.file")
+
+Answers = list[Outcome[Committed]]
+
+
+def translate(error: Exception, where: object) -> CoordError:
+    """Return the error to raise when nothing has been applied."""
+    if isinstance(error, CoordError):
+        return error
+    reason = getattr(error, "strerror", None) or error
+    return Unavailable(f"{where} could not be used ({reason}): not applied")
+
+
+class Writer:
+    """Everything about committing.
+
+    Args:
+        journal: The log and the state.
+        lock: The store's lock.
+        leases: The lease side file.
+        clock: What leases are counted on.
+        counters: The handle's statistics.
+        durable: Sync each batch.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        lock: StoreLock,
+        leases: LeaseFile,
+        clock: Clock,
+        counters: Counter[str],
+        *,
+        durable: bool,
+    ) -> None:
+        self.journal = journal
+        self.lock = lock
+        self.leases = leases
+        self.seen = 0
+        self._clock = clock
+        self._counters = counters
+        self._durable = durable
+
+    def write(self, requests: Sequence[Request]) -> Answers:
+        """Commit a batch and tell what became of each request; blocks."""
+        only_sweeps = all(isinstance(request, Sweep) for request in requests)
+        try:
+            with self.lock.held(_SWEEP_WAIT if only_sweeps else None):
+                return self._write(requests)
+        except (CoordError, OSError) as error:
+            if only_sweeps:
+                _log.warning("leases that are due could not be ended yet: %s", error)
+            return [Outcome(error=_own(translate(error, self.journal.layout.root), error)) for _ in requests]
+
+    def _write(self, requests: Sequence[Request]) -> Answers:
+        with self.journal.mutex:
+            self.journal.refresh()
+            self.journal.settle_tail()
+            draft = Draft(self.journal.replica)
+            self._sweep(draft)
+            answers = [self._apply(request, draft) for request in requests]
+        if draft.commits:
+            failed = self._append(draft)
+            if failed is not None:
+                return [answer if answer.error else Outcome(error=_own(failed, failed)) for answer in answers]
+        self.seen = draft.revision
+        self._settle(draft)
+        return answers
+
+    def _apply(self, request: Request, draft: Draft) -> Outcome[Committed]:
+        try:
+            return Outcome(request.apply(draft, self.leases))
+        except CoordError as error:
+            self._counters["refused"] += 1
+            return Outcome(error=error)
+
+    # --- the log ----------------------------------------------------------------------------------------
+
+    def _append(self, draft: Draft) -> CoordError | None:
+        """Append a batch's frames; return the error for its callers when that failed."""
+        journal = self.journal
+        data, made = self._frames(draft)
+        handle = journal.log.segment(journal.at.segment).handle
+        try:
+            journal.fs.write_all(handle, data, journal.at.offset)
+        except OSError as error:
+            return self._cut(handle, error)
+        end = Place(journal.at.segment, made[-1].end)
+        try:
+            if self._durable:
+                journal.fs.fdatasync(handle)
+            mark = journal.publish_ahead(end, draft.revision, durable=self._durable)
+        except OSError as error:
+            return self._poison(error)
+        self._counters["commits"] += 1
+        with journal.mutex:
+            for frame, commit in zip(made, draft.commits, strict=True):
+                # A reader of this process may have seen the mark and been faster.
+                if frame.offset >= journal.at.offset:
+                    journal.evolve(frame, commit)
+            journal.mark = mark
+        return None
+
+    def _frames(self, draft: Draft) -> tuple[bytes, list[Frame]]:
+        offset, check = self.journal.at.offset, self.journal.check
+        parts, made = [], []
+        for commit in draft.commits:
+            content = encode(commit)
+            raw, check = framed(content, check)
+            parts.append(raw)
+            made.append(Frame(offset, content, check))
+            offset += FRAME_SIZE + len(content)
+        return b"".join(parts), made
+
+    def _cut(self, handle: int, error: OSError) -> CoordError:
+        """After a failed write: what was written of it goes; only when that fails too the outcome is unknown."""
+        self._counters["failed_writes"] += 1
+        try:
+            self.journal.fs.truncate(handle, self.journal.at.offset)
+        except OSError:
+            return self._poison(error)
+        message = f"the log of {self.journal.layout.root} could not be written ({error.strerror}): not applied"
+        return _caused(Unavailable(f"{message}; make room and try again"), error)
+
+    def _poison(self, error: OSError) -> CoordError:
+        self._counters["failed_commits"] += 1
+        with self.journal.mutex:
+            self.journal.poison()
+        message = f"the log of {self.journal.layout.root} could not be made durable ({error.strerror})"
+        return _caused(OutcomeUnknown(f"{message}: it may have landed; read again before going on"), error)
+
+    # --- leases -----------------------------------------------------------------------------------------
+
+    def _sweep(self, draft: Draft) -> None:
+        if self.leases.next_due() > self._clock.now():
+            return
+        self._counters["sweeps"] += 1
+        for lease in self.leases.mark_due(draft.leases()):
+            for commit in engine.decide_end_leases(draft, (lease,)):
+                draft.evolve(commit)
+        draft.swept = True
+
+    def _settle(self, draft: Draft) -> None:
+        if not draft.swept:
+            return
+        try:
+            self.leases.settle()
+        except Unavailable as error:
+            # What was committed stands; the next batch finds the leases still due and settles them.
+            _log.warning("ended leases were not freed yet: %s", error)
+
+
+def _caused(error: CoordError, cause: BaseException) -> CoordError:
+    error.__cause__ = cause
+    return error
+
+
+def _own(error: CoordError, cause: BaseException) -> CoordError:
+    """Return an error for one caller alone: an exception that many raise at once mixes their tracebacks."""
+    own = copy.copy(error)
+    own.__cause__ = cause if cause is not error else error.__cause__
+    return own

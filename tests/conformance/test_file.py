@@ -1,0 +1,23 @@
+"""The File backend keeps the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordstore import open_store
+from coordstore.testing import StoreTests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from coordstore.testing.suite import OpenStore
+
+pytestmark = pytest.mark.req("S1", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S13")
+
+
+class TestFile(StoreTests):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return lambda: open_store(f"file:{tmp_path}/store")
