@@ -31,6 +31,7 @@ class Screen:
     def __init__(self, changed: asyncio.Event) -> None:
         self.width, self.height = terminal_size(sys.stdout)
         self.quitting = asyncio.Event()
+        self.interrupted = False
         self._changed = changed
         self._before: list[Any] | None = None
 
@@ -51,6 +52,8 @@ class Screen:
             loop.add_reader(sys.stdin, self._key)
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop)
+        # Not left to a cancellation of the task: that can be lost where it meets the end of a `wait_for`.
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
         loop.add_signal_handler(signal.SIGWINCH, self._resized)
         loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         self._take()
@@ -61,7 +64,7 @@ class Screen:
         loop = asyncio.get_running_loop()
         if self._before is not None:
             loop.remove_reader(sys.stdin)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGTSTP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGWINCH, signal.SIGTSTP):
             loop.remove_signal_handler(number)
         self._give_back()
 
@@ -88,6 +91,10 @@ class Screen:
     def _stop(self) -> None:
         self.quitting.set()
         self._changed.set()
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self._stop()
 
     def _resized(self) -> None:
         self.width, self.height = terminal_size(sys.stdout)

@@ -105,6 +105,8 @@ async def _live(store: CoordStore, session: str, style: Style) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await pump
     _say_last(latest[0] if latest else None, style)
+    if screen.interrupted:
+        raise KeyboardInterrupt
 
 
 def _say_last(view: SessionView | None, style: Style, before: Sequence[str] = ()) -> None:
