@@ -24,8 +24,9 @@ from coordstore_file.snapshot import Snapshot
 from coordstore_file.tree import folders_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from coordstore.engine import Commit
     from coordstore.hostkit import StoreLock
     from coordstore_file.journal import Journal
     from coordstore_file.lines import Positioned
@@ -41,10 +42,9 @@ _HISTORY: Final = 3
 
 
 class _Cut(NamedTuple):
-    """The state that becomes a snapshot: up to which revision the homes reach, and from which segment to read on."""
+    """The state that becomes a snapshot, and the segment from which on the log holds what is in no home yet."""
 
     snapshot: Snapshot
-    moved: int
     begin: int
 
 
@@ -78,7 +78,7 @@ class Compaction:
             OSError: Something could not be written; nothing is lost by that.
         """
         cut = self._begin(keep)
-        streams = self._settle(cut)
+        streams, cleared = self._settle(cut)
         size = self._journal.snapshots.write(cut.snapshot._replace(streams=streams))
         with self._lock.held(), self._journal.mutex:
             self._journal.refresh()
@@ -86,7 +86,7 @@ class Compaction:
             self._journal.adopt(cut.snapshot.number)
             self._journal.publish()
         self.limit = max(LOG_BYTES, size)
-        self._clean(cut, streams)
+        self._clean(cut, streams, cleared)
         return cut.snapshot.floor
 
     def _begin(self, keep: int | None) -> _Cut:
@@ -101,7 +101,7 @@ class Compaction:
             streams = {name: replace(stream, places=stream.places[:0]) for name, stream in replica.streams.items()}
             entries = {entry.key: entry for entry in replica.keys.list("", None, None, False).entries}
             snapshot = Snapshot(number, replica.revision, max(floor, journal.floor), streams, entries)
-            return _Cut(snapshot, journal.moved, max(journal.snapshot, 1))
+            return _Cut(snapshot, max(journal.snapshot, 1))
 
     def _oldest(self, number: int) -> int:
         numbers = self._journal.log.numbers()
@@ -109,38 +109,48 @@ class Compaction:
 
     # --- the homes --------------------------------------------------------------------------------------
 
-    def _settle(self, cut: _Cut) -> dict[str, Stream]:
+    def _settle(self, cut: _Cut) -> tuple[dict[str, Stream], set[str]]:
+        """Return the streams with their longer homes, and the names of those of which something was removed."""
         streams, fresh = dict(cut.snapshot.streams), []
-        for name, records in self._records(cut).items():
+        found, cleared = self._logged(cut)
+        for name, records in found.items():
             home, new = self._tree.settle(name, streams[name], records)
             streams[name] = replace(streams[name], home=home)
             if new:
                 fresh.append(name)
         for folder in sorted(folders_of(fresh)) if fresh else ():
             self._journal.fs.fsync_dir(self._journal.layout.root / folder)
-        return streams
+        return streams, cleared
 
-    def _records(self, cut: _Cut) -> Mapping[str, list[Positioned]]:
-        """Return the records that are in no home yet, by stream, with their positions; reads with files of its own."""
+    def _logged(self, cut: _Cut) -> tuple[Mapping[str, list[Positioned]], set[str]]:
+        """Return the records that are in no home yet, and the streams that lost some; reads with files of its own."""
         found: dict[str, list[Positioned]] = {}
-        journal, streams = self._journal, cut.snapshot.streams
-        log = journal.log.another()
+        cleared: set[str] = set()
+        for commit in self._commits(cut):
+            cleared.update(commit.dropped, commit.trimmed)
+            for position, record in enumerate(commit.records):
+                stream = cut.snapshot.streams.get(record.stream)
+                if stream and commit.revision >= stream.born and record.sequence > stream.home.upto:
+                    found.setdefault(record.stream, []).append((record, position))
+        return found, cleared
+
+    def _commits(self, cut: _Cut) -> Iterator[Commit]:
+        log = self._journal.log.another()
         try:
             for number in range(cut.begin, cut.snapshot.number):
                 segment, end = log.segment(number), log.segment(number + 1).before.offset
-                for frame in log.frames(Place(number, segment.start), end, segment.check):
-                    commit = decode(frame.content)
-                    for position, record in enumerate(commit.records):
-                        stream = streams.get(record.stream)
-                        if stream and commit.revision >= stream.born and record.sequence > stream.home.upto:
-                            found.setdefault(record.stream, []).append((record, position))
+                reached = segment.start
+                for frame in log.frames(Place(number, reached), end, segment.check):
+                    reached = frame.end
+                    yield decode(frame.content)
+                if reached != end:
+                    raise log.damaged(Place(number, reached))
         finally:
             log.close()
-        return found
 
     # --- what goes --------------------------------------------------------------------------------------
 
-    def _clean(self, cut: _Cut, streams: Mapping[str, Stream]) -> None:
+    def _clean(self, cut: _Cut, streams: Mapping[str, Stream], cleared: set[str]) -> None:
         journal, number = self._journal, cut.snapshot.number
         for old in journal.snapshots.numbers():
             if old < number:
@@ -154,6 +164,5 @@ class Compaction:
         for old, following in itertools.pairwise(numbers):
             if bases[following] <= cut.snapshot.floor:
                 journal.fs.unlink(log.path(old))
-        for name, stream in streams.items():
-            if stream.first > 1:
-                self._tree.streams.clear(name)
+        for name in cleared:
+            self._tree.clear(name, streams.get(name), cut.snapshot.revision)

@@ -135,7 +135,7 @@ class FileStore(StoreBase):
         await asyncio.to_thread(self._close_files)
 
     def _close_files(self) -> None:
-        for owner in ("_leases", "_journal", "_upkeep"):
+        for owner in ("_leases", "_writer", "_journal", "_upkeep"):
             if hasattr(self, owner):
                 getattr(self, owner).close()
         self._lock.close()

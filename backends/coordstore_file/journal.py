@@ -68,6 +68,7 @@ class Journal:
         self._boot = boot
         self._snapshot = 0
         self._floor = 0
+        self._mark_path = layout.mark
         self._mark_handle = -1
         self._identity = (0, 0)
 
@@ -93,6 +94,9 @@ class Journal:
             self._open_mark()
             if self._trusted(mark := self._read_mark()):
                 self._begin(mark)
+                if not self.replica.revision:
+                    # Whoever made the store may have died before its names were durable.
+                    self.fs.fsync_dir(self.layout.internal)
                 return
         with lock, self.mutex:
             if self._trusted(mark := self._read_mark()):
@@ -173,7 +177,7 @@ class Journal:
 
     def _follow(self, mark: Mark) -> None:
         self._advance(mark.committed)
-        if mark.snapshot != self._snapshot:
+        if mark.snapshot > self._snapshot:
             self.adopt(self.snapshots.numbers()[-1])
         if self.replica.revision != mark.revision:
             raise self.log.damaged(self.at)
@@ -245,7 +249,7 @@ class Journal:
         self.at, self.check = Place(self.at.segment, frame.end), frame.check
 
     def _check_path(self) -> None:
-        found = self.fs.find(self.layout.mark)
+        found = self.fs.find(self._mark_path)
         if found is None or found.identity != self._identity:
             how = "removed" if found is None else "replaced by another one"
             message = f"the store in {self.layout.root} was {how} under this handle: open it anew"
@@ -289,6 +293,8 @@ class Journal:
             OSError: That could not be made durable; nothing was taken over.
         """
         while self.log.exists(self.at.segment + 1):
+            # Whoever made it may have died before its name was durable.
+            self.fs.fsync_dir(self.log.folder)
             self._step()
             self.poisoned, self.mark = False, self.mark._replace(bad_tail=False)
         if self.poisoned or self.mark.bad_tail:
@@ -346,14 +352,10 @@ class Journal:
         """
         known = self.mark.synced if synced is None else synced
         where = (self.at, known, self.replica.revision, self._snapshot, self.floor)
-        self._write_mark(Mark(self._store_id, self._boot, *where, bad_tail))
-
-    def publish_ahead(self, at: Place, revision: int, *, durable: bool) -> Mark:
-        """Write the mark for frames that were just appended; they are still to be taken in."""
-        mark = self.mark._replace(committed=at, revision=revision, synced=at if durable else self.mark.synced)
-        self.fs.write_all(self._mark_handle, mark.pack(), 0)
-        return mark
-
-    def _write_mark(self, mark: Mark) -> None:
-        self.fs.write_all(self._mark_handle, mark.pack(), 0)
+        mark = Mark(self._store_id, self._boot, *where, bad_tail)
+        self.write_mark(mark)
         self.mark = mark
+
+    def write_mark(self, mark: Mark) -> None:
+        """Write a mark for what was just appended and synced; it is still to be taken in."""
+        self.fs.write_all(self._mark_handle, mark.pack(), 0)

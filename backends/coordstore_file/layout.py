@@ -12,6 +12,7 @@ PATH/…                    the tree: a file per key, a folder of JSON lines per
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from coordstore_file._fs import FileSystem
 
-__all__ = ["FORMAT", "Layout", "create", "identity"]
+__all__ = ["FORMAT", "Layout", "create", "identity", "refuse_others"]
 
 FORMAT: Final = 1
 _ID_MAX: Final = 4096
@@ -139,7 +140,7 @@ def create(fs: FileSystem, layout: Layout, boot: bytes) -> None:
         Unavailable: The directory holds something else.
         OSError: It cannot be written.
     """
-    _refuse_others(fs, layout)
+    refuse_others(fs, layout)
     for folder in (layout.log, layout.snapshots):
         if fs.find(folder) is None:
             fs.mkdir(folder)
@@ -152,15 +153,24 @@ def create(fs: FileSystem, layout: Layout, boot: bytes) -> None:
         start = Place(1, first.start)
     finally:
         log.close()
+    fs.fsync_dir(layout.internal)
+    for folder in (layout.root, *layout.root.parents):
+        # Above our own folders names are not ours to sync, and may not even be readable.
+        with contextlib.suppress(PermissionError):
+            fs.fsync_dir(folder)
     replace(fs, layout.mark, layout.draft, Mark(store_id, boot, start, start, 0).pack(), durable=True)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     told = json.dumps({"format": FORMAT, "store_id": store_id.hex(), "created": created}) + "\n"
     replace(fs, layout.id, layout.draft, told.encode(), durable=True)
-    fs.fsync_dir(layout.root)
-    fs.fsync_dir(layout.root.parent)
 
 
-def _refuse_others(fs: FileSystem, layout: Layout) -> None:
+def refuse_others(fs: FileSystem, layout: Layout) -> None:
+    """Refuse to make a store among other files, or where one has lost its id.
+
+    Raises:
+        Unavailable: The directory holds something else.
+        Corrupt: There is a store without its id.
+    """
     others = sorted(set(fs.list(layout.root)) - {layout.internal.name})
     if others:
         message = f"{layout.root} holds other files ({', '.join(others[:3])}) and no store: choose an empty directory"

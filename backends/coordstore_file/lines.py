@@ -74,14 +74,17 @@ class StreamView:
         self._reset(name, stream)
         self.append(name, list(self._logged(name, stream, stream.home.upto + 1)))
 
-    def clear(self, name: str) -> None:
-        """Remove the files that hold no record any more: of a stream that is gone, or trimmed away."""
-        stream = self._stream(name)
-        if stream is None:
-            self._ends.pop(name, None)
+    def clear(self, name: str, stream: Stream | None, upto: int) -> None:
+        """Remove the files that hold no record any more.
+
+        Args:
+            name: The stream.
+            stream: What it is, None when it is gone.
+            upto: The revision at which that is so; later files stay.
+        """
         trimmed = {file.revision for file in stream.home.files} - {f.revision for f in stream.files()} if stream else ()
         for revision in self._files(name):
-            if stream is None or revision < stream.born or revision in trimmed:
+            if revision <= upto and (stream is None or revision < stream.born or revision in trimmed):
                 self._fs.unlink(self._path(name, revision))
 
     # --- as a home --------------------------------------------------------------------------------------

@@ -94,6 +94,7 @@ class Log:
         self._draft = draft
         self._store_id = store_id
         self._open: dict[int, Segment] = {}
+        self._looked = (0, folder)
 
     def another(self) -> Log:
         """Return another view of the same segments, with open files of its own."""
@@ -108,8 +109,10 @@ class Log:
         return sorted(int(name) for name in self.fs.list(self.folder) if name.isdecimal())
 
     def exists(self, number: int) -> bool:
-        """Tell whether there is a segment of a number."""
-        return self.fs.find(self.path(number)) is not None
+        """Tell whether there is a segment of a number; asked at every batch, always for the same one."""
+        if self._looked[0] != number:
+            self._looked = (number, self.path(number))
+        return self.fs.find(self._looked[1]) is not None
 
     def segment(self, number: int) -> Segment:
         """Return a segment, opened when it is not.

@@ -9,7 +9,7 @@ from coordstore.errors import Unavailable
 from coordstore.hostkit import boot_id
 from coordstore.hostkit.paths import check_file, prepare_directory, refuse_network
 from coordstore_file.journal import Journal
-from coordstore_file.layout import create, identity
+from coordstore_file.layout import create, identity, refuse_others
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,11 @@ def opened(fs: FileSystem, layout: Layout, lock: StoreLock, *, allow_network: bo
     _check_private(layout.root)
     if not allow_network:
         refuse_network(layout.root, "file")
-    prepare_directory(layout.internal)
+    if fs.find(layout.internal) is None:
+        refuse_others(fs, layout)
+    for folder in (layout.internal, layout.log, layout.snapshots):
+        if folder == layout.internal or fs.find(folder) is not None:
+            prepare_directory(folder)
     for path in (layout.id, layout.lock, layout.upkeep, layout.leases, layout.mark, layout.shown):
         check_file(path)
     store_id = identity(fs, layout)

@@ -43,7 +43,7 @@ class _Work(NamedTuple):
     keys: dict[str, bytes | None]
     gone: set[str]
     records: dict[str, list[Positioned]]
-    dropped: set[str]
+    cleared: dict[str, Stream | None]
     more: bool
 
 
@@ -105,7 +105,7 @@ class Tree:
             revision = replica.revision
             entries = {entry.key: entry.value for entry in replica.keys.list("", None, None, False).entries}
             streams = replica.names("")
-        self._remove_strays("", set(entries), set(streams))
+        self._remove_strays("", set(entries), set(streams), revision)
         for key, value in entries.items():
             self._put(key, value)
         for name in streams:
@@ -117,6 +117,12 @@ class Tree:
         """Make the lines of records durable behind a stream's home; see `StreamView.settle`."""
         self._folder(name)
         return self.streams.settle(name, stream, records)
+
+    def clear(self, name: str, stream: Stream | None, upto: int) -> None:
+        """Remove the files of a stream that hold no record any more; see `StreamView.clear`."""
+        self.streams.clear(name, stream, upto)
+        if stream is None:
+            self._prune(name)
 
     def _work(self, shown: int) -> _Work | None:
         with self.journal.mutex:
@@ -137,11 +143,12 @@ class Tree:
                 stream = replica.streams.get(record.stream)
                 if stream is not None and record.revision >= stream.born:
                     records.setdefault(record.stream, []).append((record, position))
-        cleared = {name for commit in commits for name in (*commit.dropped, *commit.trimmed)}
+        names = {name for commit in commits for name in (*commit.dropped, *commit.trimmed)}
+        cleared = {name: replica.streams.get(name) for name in names}
         # What is not durable yet may come back, and then needs its files.
         durable = self.journal.mark.synced >= self.journal.at
         gone = {key for key, value in keys.items() if value is None}
-        return _Work(revision, keys, gone, records, cleared if durable else set(), more)
+        return _Work(revision, keys, gone, records, cleared if durable else {}, more)
 
     def _write(self, work: _Work) -> None:
         for key in work.gone:
@@ -152,9 +159,8 @@ class Tree:
         for name, records in work.records.items():
             self._folder(name)
             self.streams.append(name, records)
-        for name in work.dropped:
-            self.streams.clear(name)
-            self._prune(name)
+        for name, stream in work.cleared.items():
+            self.clear(name, stream, work.revision)
 
     # --- how far ----------------------------------------------------------------------------------------
 
@@ -233,7 +239,7 @@ class Tree:
                     self._fs.rename(self._layout.showing, path)
             name = name.rpartition("/")[0]
 
-    def _remove_strays(self, folder: str, keys: set[str], streams: set[str]) -> None:
+    def _remove_strays(self, folder: str, keys: set[str], streams: set[str], revision: int) -> None:
         """Remove what looks like a key or a stream and is none; other files of a person stay."""
         for name in self._fs.list(self._layout.root / folder):
             below = f"{folder}/{name}" if folder else name
@@ -241,11 +247,11 @@ class Tree:
             if found is None or not _is_name(below):
                 continue
             if found.kind == "folder":
-                self._remove_strays(below, keys, streams)
+                self._remove_strays(below, keys, streams, revision)
                 if below not in keys:
                     self._discard(self._layout.root / below / _VALUE)
                 if below not in streams:
-                    self.streams.clear(below)
+                    self.streams.clear(below, None, revision)
                 with contextlib.suppress(OSError):
                     self._fs.rmdir(self._layout.root / below)
             elif below not in keys:

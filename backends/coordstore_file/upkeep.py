@@ -26,6 +26,8 @@ _PAUSE: Final = 0.05
 """Seconds between a commit and its appearance in the tree, at least: many commits are shown at once."""
 _SHARE: Final = 10
 """The tree takes one part in so many of the time."""
+_LONGEST: Final = 5.0
+"""Seconds between two tries when it fails."""
 _WAIT: Final = 0.5
 """Seconds to wait for somebody else who is at it; he shows our commits as well."""
 _COMPACT_WAIT: Final = 60.0
@@ -129,9 +131,12 @@ class Upkeep:
         except (CoordError, OSError) as error:
             # What was committed stands; the next one who shows or compacts makes up for it.
             self._counters["upkeep_failed"] += 1
+            self._again = True
+            self._pause = min(2 * self._pause, _LONGEST)
             _log.warning("the tree of %s lags behind: %s", self._journal.layout.root, error)
-        self._counters["shown"] += 1
-        self._pause = max(_PAUSE, _SHARE * (time.monotonic() - began))
+        else:
+            self._counters["shown"] += 1
+            self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), _LONGEST)
 
     def _compact(self, keep: int) -> int:
         try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coordstore.hostkit import LeaseFile, StoreLock
     from coordstore.store import Clock
     from coordstore_file.journal import Journal
+    from coordstore_file.mark import Mark
     from coordstore_file.requests import Request
 
 __all__ = ["Writer", "translate"]
@@ -76,6 +77,8 @@ class Writer:
         self.lock = lock
         self.leases = leases
         self.seen = 0
+        # Files of its own: the reader's thread may close the journal's, and move its place, while a batch is written.
+        self._log = journal.log.another()
         self._clock = clock
         self._counters = counters
         self._durable = durable
@@ -91,6 +94,10 @@ class Writer:
                 _log.warning("leases that are due could not be ended yet: %s", error)
             return [Outcome(error=_own(translate(error, self.journal.layout.root), error)) for _ in requests]
 
+    def close(self) -> None:
+        """Close its files."""
+        self._log.close()
+
     def _write(self, requests: Sequence[Request]) -> Answers:
         with self.journal.mutex:
             self.journal.refresh()
@@ -98,8 +105,9 @@ class Writer:
             draft = Draft(self.journal.replica)
             self._sweep(draft)
             answers = [self._apply(request, draft) for request in requests]
+            mark, check = self.journal.mark, self.journal.check
         if draft.commits:
-            failed = self._append(draft)
+            failed = self._append(draft, mark, check)
             if failed is not None:
                 return [answer if answer.error else Outcome(error=_own(failed, failed)) for answer in answers]
         self.seen = draft.revision
@@ -115,20 +123,21 @@ class Writer:
 
     # --- the log ----------------------------------------------------------------------------------------
 
-    def _append(self, draft: Draft) -> CoordError | None:
-        """Append a batch's frames; return the error for its callers when that failed."""
-        journal = self.journal
-        data, made = self._frames(draft)
-        handle = journal.log.segment(journal.at.segment).handle
+    def _append(self, draft: Draft, mark: Mark, check: int) -> CoordError | None:
+        """Append a batch's frames at the mark; return the error for its callers when that failed."""
+        journal, at = self.journal, mark.committed
+        data, made = _frames(draft, at.offset, check)
         try:
-            journal.fs.write_all(handle, data, journal.at.offset)
+            handle = self._segment(at.segment)
+            journal.fs.write_all(handle, data, at.offset)
         except OSError as error:
-            return self._cut(handle, error)
-        end = Place(journal.at.segment, made[-1].end)
+            return self._cut(at, error)
+        end = Place(at.segment, made[-1].end)
         try:
             if self._durable:
                 journal.fs.fdatasync(handle)
-            mark = journal.publish_ahead(end, draft.revision, durable=self._durable)
+            mark = mark._replace(committed=end, revision=draft.revision, synced=end if self._durable else mark.synced)
+            journal.write_mark(mark)
         except OSError as error:
             return self._poison(error)
         self._counters["commits"] += 1
@@ -140,22 +149,15 @@ class Writer:
             journal.mark = mark
         return None
 
-    def _frames(self, draft: Draft) -> tuple[bytes, list[Frame]]:
-        offset, check = self.journal.at.offset, self.journal.check
-        parts, made = [], []
-        for commit in draft.commits:
-            content = encode(commit)
-            raw, check = framed(content, check)
-            parts.append(raw)
-            made.append(Frame(offset, content, check))
-            offset += FRAME_SIZE + len(content)
-        return b"".join(parts), made
+    def _segment(self, number: int) -> int:
+        self._log.drop_below(number)
+        return self._log.segment(number).handle
 
-    def _cut(self, handle: int, error: OSError) -> CoordError:
+    def _cut(self, at: Place, error: OSError) -> CoordError:
         """After a failed write: what was written of it goes; only when that fails too the outcome is unknown."""
         self._counters["failed_writes"] += 1
         try:
-            self.journal.fs.truncate(handle, self.journal.at.offset)
+            self.journal.fs.truncate(self._segment(at.segment), at.offset)
         except OSError:
             return self._poison(error)
         message = f"the log of {self.journal.layout.root} could not be written ({error.strerror}): not applied"
@@ -187,6 +189,18 @@ class Writer:
         except Unavailable as error:
             # What was committed stands; the next batch finds the leases still due and settles them.
             _log.warning("ended leases were not freed yet: %s", error)
+
+
+def _frames(draft: Draft, offset: int, check: int) -> tuple[bytes, list[Frame]]:
+    """Return a batch's frames as bytes, and one by one."""
+    parts, made = [], []
+    for commit in draft.commits:
+        content = encode(commit)
+        raw, check = framed(content, check)
+        parts.append(raw)
+        made.append(Frame(offset, content, check))
+        offset += FRAME_SIZE + len(content)
+    return b"".join(parts), made
 
 
 def _caused(error: CoordError, cause: BaseException) -> CoordError:
