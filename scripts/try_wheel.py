@@ -41,7 +41,9 @@ addopts = --import-mode=importlib --strict-config --strict-markers
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = function
 filterwarnings = error
-markers = req(*ids): the requirements that a test shows
+markers =
+    req(*ids): the requirements that a test shows
+    timeout(seconds): for pytest-timeout, which is not installed here
 """
 
 
