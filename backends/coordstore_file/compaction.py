@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coordstore_file.frames import decode
 from coordstore_file.log import Log
 from coordstore_file.mark import Place
+from coordstore_file.pace import paced
 from coordstore_file.snapshot import Snapshot
 from coordstore_file.tree import folders_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from coordstore.engine import Commit
     from coordstore.hostkit import StoreLock
@@ -111,42 +112,21 @@ class Compaction:
 
     def _settle(self, cut: _Cut) -> tuple[dict[str, Stream], set[str]]:
         """Return the streams with their longer homes, and the names of those of which something was removed."""
-        streams, fresh = dict(cut.snapshot.streams), []
-        found, cleared = self._logged(cut)
-        for name, records in found.items():
-            home, new = self._tree.settle(name, streams[name], records)
-            streams[name] = replace(streams[name], home=home)
-            if new:
-                fresh.append(name)
-        for folder in sorted(folders_of(fresh)) if fresh else ():
-            self._journal.fs.fsync_dir(self._journal.layout.root / folder)
-        return streams, cleared
-
-    def _logged(self, cut: _Cut) -> tuple[Mapping[str, list[Positioned]], set[str]]:
-        """Return the records that are in no home yet, and the streams that lost some; reads with files of its own."""
-        found: dict[str, list[Positioned]] = {}
-        cleared: set[str] = set()
-        for commit in self._commits(cut):
-            cleared.update(commit.dropped, commit.trimmed)
-            for position, record in enumerate(commit.records):
-                stream = cut.snapshot.streams.get(record.stream)
-                if stream and commit.revision >= stream.born and record.sequence > stream.home.upto:
-                    found.setdefault(record.stream, []).append((record, position))
-        return found, cleared
-
-    def _commits(self, cut: _Cut) -> Iterator[Commit]:
+        streams, cleared, fresh = dict(cut.snapshot.streams), set[str](), set[str]()
         log = self._journal.log.another()
         try:
             for number in range(cut.begin, cut.snapshot.number):
-                segment, end = log.segment(number), log.segment(number + 1).before.offset
-                reached = segment.start
-                for frame in log.frames(Place(number, reached), end, segment.check):
-                    reached = frame.end
-                    yield decode(frame.content)
-                if reached != end:
-                    raise log.damaged(Place(number, reached))
+                # One segment's records at a time are in memory.
+                for name, records in _homeless(_commits(log, number), streams, cleared).items():
+                    home, new = self._tree.settle(name, streams[name], records)
+                    streams[name] = replace(streams[name], home=home)
+                    fresh |= {name} if new else set()
+                log.drop_below(number)
         finally:
             log.close()
+        for folder in sorted(folders_of(fresh)) if fresh else ():
+            self._journal.fs.fsync_dir(self._journal.layout.root / folder)
+        return streams, cleared
 
     # --- what goes --------------------------------------------------------------------------------------
 
@@ -166,3 +146,27 @@ class Compaction:
                 journal.fs.unlink(log.path(old))
         for name in cleared:
             self._tree.clear(name, streams.get(name), cut.snapshot.revision)
+
+
+def _commits(log: Log, number: int) -> Iterator[Commit]:
+    segment, end = log.segment(number), log.segment(number + 1).before.offset
+    reached = segment.start
+    for frame in log.frames(Place(number, reached), end, segment.check):
+        reached = frame.end
+        yield decode(frame.content)
+    if reached != end:
+        raise log.damaged(Place(number, reached))
+
+
+def _homeless(
+    commits: Iterable[Commit], streams: Mapping[str, Stream], cleared: set[str]
+) -> Mapping[str, list[Positioned]]:
+    """Return the records that are in no home yet, by stream; note the streams that lost some."""
+    found: dict[str, list[Positioned]] = {}
+    for commit in paced(commits):
+        cleared.update(commit.dropped, commit.trimmed)
+        for position, record in enumerate(commit.records):
+            stream = streams.get(record.stream)
+            if stream and commit.revision >= stream.born and record.sequence > stream.home.upto:
+                found.setdefault(record.stream, []).append((record, position))
+    return found

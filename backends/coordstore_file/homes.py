@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from coordstore.errors import Corrupt
 from coordstore.model import Record
+from coordstore_file.pace import paced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,7 +121,7 @@ def layout_lines(
     pieces: list[Piece] = []
     parts: list[bytes] = []
     first = 0
-    for record, position in records:
+    for record, position in paced(records):
         if not revision or (at >= ROLL and record.revision != seen):
             if parts:
                 pieces.append(Piece(revision, begin, b"".join(parts), first))

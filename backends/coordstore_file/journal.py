@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal"]
 
+_SEGMENT: Final = 8 * 1024 * 1024
+"""Bytes after which a segment is followed by another one, compacted or not."""
 _TRIES: Final = 1000
 """Readings of the mark while somebody writes it."""
 _RACES: Final = 20
@@ -285,6 +287,8 @@ class Journal:
             or self.log.exists(self.at.segment + 1)
         ):
             self.recover()
+        if self.at.offset > _SEGMENT:
+            self.rotate()
 
     def recover(self) -> None:
         """Take over what is whole above the mark, cut off the rest, and publish.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coordstore.errors import Corrupt
 from coordstore.model import Entry
 from coordstore_file._fs import replace
+from coordstore_file.pace import paced
 from coordstore_file.replica import Home, HomeFile, Stream
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _streams(data: bytes, count: int) -> dict[str, Stream]:
 
 
 def _entries(entries: Iterable[Entry]) -> Iterable[bytes]:
-    for entry in entries:
+    for entry in paced(entries):
         numbers = (entry.revision, entry.create_revision, entry.lease or 0)
         yield _ENTRY.pack(len(entry.key), len(entry.value), *numbers)
         yield entry.key.encode()

@@ -11,13 +11,13 @@ the tree shows the store; a crash in the midst of writing, a reboot, or a tree t
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordstore.names import check_key
 from coordstore_file._fs import replace
 from coordstore_file.lines import StreamView
+from coordstore_file.pace import paced
 from coordstore_file.reads import commits_after
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Tree"]
 
-_ROUND: Final = 2048
-"""Commits that are shown at once."""
+_ROUND: Final = 512
+"""Commits that are shown at once, at most."""
+_ROUND_BYTES: Final = 512 * 1024
 _VALUE: Final = "@"
 
 
@@ -85,7 +86,7 @@ class Tree:
         found = self._fs.find(self._layout.shown)
         with self.journal.mutex:
             keys = self.journal.replica.keys.list("", None, None, False).entries
-        for entry in keys:
+        for entry in paced(keys):
             if stopped() or found is None:
                 return
             path = self._path(entry.key)
@@ -106,7 +107,7 @@ class Tree:
             entries = {entry.key: entry.value for entry in replica.keys.list("", None, None, False).entries}
             streams = replica.names("")
         self._remove_strays("", set(entries), set(streams), revision)
-        for key, value in entries.items():
+        for key, value in paced(entries.items()):
             self._put(key, value)
         for name in streams:
             self._folder(name)
@@ -129,8 +130,8 @@ class Tree:
             self.journal.refresh()
             if not self.journal.floor <= shown <= self.journal.replica.revision:
                 return None
-            commits = list(itertools.islice(commits_after(self.journal, shown), _ROUND + 1))
-            return self._sorted(commits[:_ROUND], more=len(commits) > _ROUND)
+            commits, more = _round(commits_after(self.journal, shown))
+            return self._sorted(commits, more=more)
 
     def _sorted(self, commits: list[Commit], *, more: bool) -> _Work:
         replica = self.journal.replica
@@ -141,7 +142,7 @@ class Tree:
         for commit in commits:
             for position, record in enumerate(commit.records):
                 stream = replica.streams.get(record.stream)
-                if stream is not None and record.revision >= stream.born:
+                if stream and record.revision >= stream.born and record.sequence > stream.home.upto:
                     records.setdefault(record.stream, []).append((record, position))
         names = {name for commit in commits for name in (*commit.dropped, *commit.trimmed)}
         cleared = {name: replica.streams.get(name) for name in names}
@@ -153,7 +154,7 @@ class Tree:
     def _write(self, work: _Work) -> None:
         for key in work.gone:
             self._remove(key)
-        for key, value in work.keys.items():
+        for key, value in paced(work.keys.items()):
             if value is not None:
                 self._put(key, value)
         for name, records in work.records.items():
@@ -261,6 +262,18 @@ class Tree:
         found = self._fs.find(path)
         if found is not None and found.kind != "folder":
             self._fs.unlink(path)
+
+
+def _round(commits: Iterable[Commit]) -> tuple[list[Commit], bool]:
+    """Take commits for one round; tell whether some are left."""
+    taken: list[Commit] = []
+    size = 0
+    for commit in commits:
+        if len(taken) >= _ROUND or size > _ROUND_BYTES:
+            return taken, True
+        taken.append(commit)
+        size += sum(len(record.data) for record in commit.records)
+    return taken, False
 
 
 def _is_name(text: str) -> bool:

@@ -123,11 +123,11 @@ class Upkeep:
         began = time.monotonic()
         try:
             with self._turn.held():
-                self._tree.show()
                 if self._compaction.due() and not last:
+                    # First, so that no line is made twice.
                     self._compaction.run(None)
                     self._counters["compactions"] += 1
-                    self._tree.show()
+                self._tree.show()
         except (CoordError, OSError) as error:
             # What was committed stands; the next one who shows or compacts makes up for it.
             self._counters["upkeep_failed"] += 1
@@ -136,14 +136,14 @@ class Upkeep:
             _log.warning("the tree of %s lags behind: %s", self._journal.layout.root, error)
         else:
             self._counters["shown"] += 1
-            self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), _LONGEST)
+            self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), 1.0)
 
     def _compact(self, keep: int) -> int:
         try:
             with self._turn.held(_COMPACT_WAIT):
-                self._tree.show()
                 floor = self._compaction.run(keep)
                 self._counters["compactions"] += 1
+                self._tree.show()
                 return floor
         except OSError as error:
             raise translate(error, self._journal.layout.root) from error
