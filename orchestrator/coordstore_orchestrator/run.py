@@ -155,7 +155,7 @@ class Run:
             if all(settled(view, task) for task in view.tasks.values()):
                 await self._finish(view, tools)
             await release_epoch(self._user, self._session.name, tools.epoch)
-            return await self._session.view()
+        return await self._session.view()
 
     async def _prepare(self, base: str, leadership: Leadership, guardian: Guardian) -> _Tools:
         """Make or reopen the session's repositories, and become the one who may land."""

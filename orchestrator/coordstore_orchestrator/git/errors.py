@@ -39,13 +39,19 @@ class GitError(CoordError, RuntimeError):
 class GitMissing(Unsupported):
     """There is no git on PATH, or one that is too old."""
 
+    exit_code = 2
+
 
 class NotARepository(CoordError, LookupError):
     """There is no git repository at that place, or git refuses to trust it."""
 
+    exit_code = 2
+
 
 class UnknownBase(CoordError, LookupError):
     """The commit to start from cannot be had: no such name, or no commit yet."""
+
+    exit_code = 2
 
 
 class WorktreeRefused(CoordError, ValueError):

@@ -220,6 +220,21 @@ class SessionRepository:
         (admin / "index.lock").unlink(missing_ok=True)
         (record / "index").replace(admin / "index")
 
+    async def untracked(self, agent: str, path: str | Path) -> list[str]:
+        """Return what lies in a worktree and is neither tracked nor ignored; a whole new folder as one, with ``/``.
+
+        Args:
+            agent: Whose.
+            path: Its worktree.
+
+        Raises:
+            GitError: git failed.
+        """
+        where = Path(path)
+        args = ["ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z"]
+        result = await git(args, cwd=where, env=self._env(agent, where))
+        return text_of(result.stdout).split("\0")[:-1]
+
     async def head(self, agent: str, path: str | Path, base_oid: str) -> str:
         """Return the commit that an agent's work ends at: the HEAD of its worktree, whatever branch that is on.
 

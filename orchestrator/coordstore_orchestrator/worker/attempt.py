@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -145,6 +146,7 @@ class _Work:
         self._logs = site.logs / attempt.agent
         self._told: list[events.Event] = []
         self._commit: str | None = None
+        self._not_work: list[str] = []  # what the set-up left, as patterns of .gitignore
 
     async def carry_out(self) -> _Outcome:
         """Do everything; return how it ended."""
@@ -173,6 +175,9 @@ class _Work:
         env, prompt = await self._prepare(profile)
         for command in self._site.setup:
             await self._command(command, env, "setup")
+        if self._site.setup:
+            made = await self._site.repository.untracked(self._agent, self._worktree)
+            self._not_work = [_as_pattern(path) for path in made]
         process = await self._start(profile, env, prompt)
         await self._report_start(process)
         self.exit = await self._wait(process)
@@ -238,7 +243,8 @@ class _Work:
 
     async def _save(self) -> str:
         """Commit what the agent left uncommitted; return the commit its work ends at."""
-        await self._site.repository.commit_leftovers(self._agent, self._worktree, f"{self._agent}: {self._task.name}")
+        message = f"{self._agent}: {self._task.name}"
+        await self._site.repository.commit_leftovers(self._agent, self._worktree, message, self._not_work)
         return await self._site.repository.head(self._agent, self._worktree, self._base)
 
     def _judge_exit(self, found: Exit) -> None:
@@ -286,6 +292,11 @@ class _Work:
         if state is State.FAILED:
             self._told.append(events.Error(text=reason))
         return _GaveUp(_Outcome(state, reason, code, self._commit, self._told))
+
+
+def _as_pattern(path: str) -> str:
+    """Return the pattern of .gitignore that means exactly this path."""
+    return "/" + re.sub(r"([*?\[\\ ])", r"\\\1", path)
 
 
 def _last_line(text: str) -> str:
