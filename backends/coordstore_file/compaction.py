@@ -82,7 +82,7 @@ class Compaction:
         streams, cleared = self._settle(cut)
         size = self._journal.snapshots.write(cut.snapshot._replace(streams=streams))
         with self._lock.held(), self._journal.mutex:
-            self._journal.refresh()
+            self._journal.refresh(locked=True)
             self._journal.settle_tail()
             self._journal.adopt(cut.snapshot.number)
             self._journal.publish()
@@ -93,7 +93,7 @@ class Compaction:
     def _begin(self, keep: int | None) -> _Cut:
         journal = self._journal
         with self._lock.held(), journal.mutex:
-            journal.refresh()
+            journal.refresh(locked=True)
             journal.settle_tail()
             if journal.at.offset > Log.HEADER:
                 journal.rotate()

@@ -184,6 +184,11 @@ class FileStore(StoreBase):
         """Compact at once."""
         return await self._upkeep.compact(keep)
 
+    async def shown(self) -> None:
+        """Return when the tree shows what has been committed so far, by whomever; it does so soon anyway."""
+        self.ensure_open()
+        await self._upkeep.shown()
+
     # --- reading ----------------------------------------------------------------------------------------
 
     async def _read(

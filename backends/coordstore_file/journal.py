@@ -71,6 +71,7 @@ class Journal:
         self._snapshot = 0
         self._floor = 0
         self._mark_path = layout.mark
+        self._mark_damaged = False
         self._mark_handle = -1
         self._identity = (0, 0)
 
@@ -94,17 +95,19 @@ class Journal:
         """
         with self.mutex:
             self._open_mark()
-            if self._trusted(mark := self._read_mark()):
+            mark, good = self._read_mark()
+            if mark is not None and good and mark.boot == self._boot:
                 self._begin(mark)
                 if not self.replica.revision:
                     # Whoever made the store may have died before its names were durable.
                     self.fs.fsync_dir(self.layout.internal)
                 return
         with lock, self.mutex:
-            if self._trusted(mark := self._read_mark()):
+            mark, good = self._read_mark()
+            if mark is not None and good and mark.boot == self._boot:
                 self._begin(mark)
             else:
-                self._first_of_boot(mark)
+                self._look_anew(mark)
 
     def close(self) -> None:
         """Close all files."""
@@ -123,33 +126,35 @@ class Journal:
         found = self.fs.find(self.layout.mark)
         self._identity = found.identity if found else (0, 0)
 
-    def _trusted(self, mark: Mark | None) -> bool:
-        return mark is not None and mark.boot == self._boot
-
-    def _begin(self, mark: Mark | None) -> None:
+    def _begin(self, mark: Mark) -> None:
         """Load the state up to a mark of this boot."""
-        assert mark is not None  # noqa: S101  (for the type checker: it is trusted)
         self.mark = mark._replace(revision=0, committed=Place(0, 0), snapshot=-1)
         self._load()
         self.refresh()
 
-    def _first_of_boot(self, mark: Mark | None) -> None:
-        """Load the state after a reboot: the mark may be old, so the log tells how far it reaches."""
+    def _look_anew(self, mark: Mark | None) -> None:
+        """Load the state after a reboot, or beside a damaged mark: it may be old; the log tells how far it reaches."""
         self._load()
         self.mark = Mark(self._store_id, self._boot, self.at, self.at, self.replica.revision)
         if mark is not None:
-            self.mark = self.mark._replace(bad_tail=mark.bad_tail, floor=mark.floor)
+            self.mark = self.mark._replace(bad_tail=mark.bad_tail, floor=mark.floor, turn=mark.turn)
             if mark.synced > self.at:
                 self._advance(mark.synced)
         elif self._tail()[1]:
             message = f"{self.layout.mark} and the end of the log are both damaged: restore the store from a backup"
             raise Corrupt(message)
         self.recover()
+        if mark is None:
+            # The other slot is as damaged.
+            self.publish(self.at)
 
     # --- following --------------------------------------------------------------------------------------
 
-    def refresh(self) -> None:
+    def refresh(self, *, locked: bool = False) -> None:
         """Bring the state up to the mark.
+
+        Args:
+            locked: The caller holds the store's lock, so a mark that is half damaged can be repaired.
 
         Raises:
             StoreReplaced: Another store lies there, or an older state of this one.
@@ -157,10 +162,12 @@ class Journal:
         """
         for _ in range(_RACES):
             self._check_path()
-            mark = self._read_mark()
-            if mark is None:
-                message = f"{self.layout.mark} is damaged: close the store everywhere and open it again"
+            mark, good = self._read_mark()
+            if mark is None or not (good or locked):
+                message = f"{self.layout.mark} is damaged: write to the store, or open it again, which repairs it"
                 raise Corrupt(message)
+            if not good:
+                self._mark_damaged, mark = True, max(mark, self.mark, key=lambda mark: mark.turn)
             if mark == self.mark:
                 return
             self._check_mark(mark)
@@ -268,12 +275,14 @@ class Journal:
             )
             raise StoreReplaced(message)
 
-    def _read_mark(self) -> Mark | None:
-        for _ in range(_TRIES):
-            mark = Mark.parse(self.fs.read(self._mark_handle, MARK_SIZE + 1, 0))
-            if mark is not None:
-                return mark
-        return None
+    def _read_mark(self) -> tuple[Mark | None, bool]:
+        """Return the mark, and whether all of it is good; tries again while somebody writes it."""
+        tries = 0
+        while True:
+            mark, good = Mark.parse(self.fs.read(self._mark_handle, MARK_SIZE + 1, 0))
+            tries += 1
+            if good or tries == _TRIES:
+                return mark, good
 
     # --- writing ----------------------------------------------------------------------------------------
 
@@ -281,7 +290,8 @@ class Journal:
         """Before anything is appended: recover when the log does not end at the mark."""
         handle = self.log.segment(self.at.segment).handle
         if (
-            self.poisoned
+            self._mark_damaged
+            or self.poisoned
             or self.mark.bad_tail
             or self.fs.size(handle) != self.at.offset
             or self.log.exists(self.at.segment + 1)
@@ -309,9 +319,14 @@ class Journal:
             _log.warning("%s: cut off %d bytes that nobody was told of", self.log.path(self.at.segment), rest)
             self.fs.truncate(handle, whole[-1].end if whole else self.at.offset)
         self._sync(handle)
-        for frame in whole:
-            self.evolve(frame, decode(frame.content))
-        self.publish(self.at)
+        commits = [decode(frame.content) for frame in whole]
+        end = Place(self.at.segment, whole[-1].end) if whole else self.at
+        revision = commits[-1].revision if commits else self.replica.revision
+        mark = self.mark._replace(boot=self._boot, committed=end, synced=end, revision=revision)
+        mark = self.write_mark(mark._replace(snapshot=self._snapshot, floor=self.floor))
+        for frame, commit in zip(whole, commits, strict=True):
+            self.evolve(frame, commit)
+        self.mark = mark
 
     def _sync(self, handle: int) -> None:
         try:
@@ -356,10 +371,11 @@ class Journal:
         """
         known = self.mark.synced if synced is None else synced
         where = (self.at, known, self.replica.revision, self._snapshot, self.floor)
-        mark = Mark(self._store_id, self._boot, *where, bad_tail)
-        self.write_mark(mark)
-        self.mark = mark
+        self.mark = self.write_mark(Mark(self._store_id, self._boot, *where, bad_tail, self.mark.turn))
 
-    def write_mark(self, mark: Mark) -> None:
-        """Write a mark for what was just appended and synced; it is still to be taken in."""
-        self.fs.write_all(self._mark_handle, mark.pack(), 0)
+    def write_mark(self, mark: Mark) -> Mark:
+        """Write a mark behind another one and return it as it was written; it is still to be taken in."""
+        mark = mark._replace(turn=mark.turn + 1)
+        self.fs.write_all(self._mark_handle, mark.pack(), mark.slot)
+        self._mark_damaged = False
+        return mark

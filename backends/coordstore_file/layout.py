@@ -158,7 +158,8 @@ def create(fs: FileSystem, layout: Layout, boot: bytes) -> None:
         # Above our own folders names are not ours to sync, and may not even be readable.
         with contextlib.suppress(PermissionError):
             fs.fsync_dir(folder)
-    replace(fs, layout.mark, layout.draft, Mark(store_id, boot, start, start, 0).pack(), durable=True)
+    mark = Mark(store_id, boot, start, start, 0)
+    replace(fs, layout.mark, layout.draft, mark.pack() + mark._replace(turn=1).pack(), durable=True)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     told = json.dumps({"format": FORMAT, "store_id": store_id.hex(), "created": created}) + "\n"
     replace(fs, layout.id, layout.draft, told.encode(), durable=True)
@@ -171,10 +172,6 @@ def refuse_others(fs: FileSystem, layout: Layout) -> None:
         Unavailable: The directory holds something else.
         Corrupt: There is a store without its id.
     """
-    others = sorted(set(fs.list(layout.root)) - {layout.internal.name})
-    if others:
-        message = f"{layout.root} holds other files ({', '.join(others[:3])}) and no store: choose an empty directory"
-        raise Unavailable(message)
     used = fs.find(layout.snapshots) is not None and bool(fs.list(layout.snapshots))
     if fs.find(layout.log) is not None:
         segments = [fs.find(layout.log / name) for name in fs.list(layout.log)]
@@ -184,3 +181,7 @@ def refuse_others(fs: FileSystem, layout: Layout) -> None:
             f"{layout.id} is missing, but the log of a store is there: restore it from a backup; nothing was reset"
         )
         raise Corrupt(message)
+    others = sorted(set(fs.list(layout.root)) - {layout.internal.name})
+    if others:
+        message = f"{layout.root} holds other files ({', '.join(others[:3])}) and no store: choose an empty directory"
+        raise Unavailable(message)

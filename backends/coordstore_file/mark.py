@@ -6,6 +6,9 @@ and cuts it off where it is not. What lies below it must be whole, else the stor
 The mark itself is never synced, so after a reboot it may be older than the log; it is never ahead of what was synced
 in `synced`. `committed` counts only within the boot that wrote it: at ``durability=process`` the log up to there may
 not have reached the disk.
+
+Two slots are written in turn, so a write that fails half-way costs the new mark and never the one before. A slot
+that fails its check is seen: whoever finds one knows that the other may be one commit behind.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from typing import Final, NamedTuple
 __all__ = ["MARK_SIZE", "Mark", "Place"]
 
 _MAGIC: Final = b"coordmrk"
-_BODY: Final = struct.Struct("<8sII16s16sQQQQQQQ")
+_BODY: Final = struct.Struct("<8sII16s16s8Q")
 _CHECK: Final = struct.Struct("<I")
-MARK_SIZE: Final = 128
+MARK_SIZE: Final = 256
+_SLOT: Final = 128
 _SEED: Final = 0x6D61726B
 
 
@@ -42,6 +46,7 @@ class Mark(NamedTuple):
         snapshot: The segment before which the newest snapshot stands; 0: there is none.
         floor: The compaction floor.
         bad_tail: A sync failed behind `committed`: nothing there may be taken over.
+        turn: How many marks there were before.
     """
 
     store_id: bytes
@@ -52,22 +57,34 @@ class Mark(NamedTuple):
     snapshot: int = 0
     floor: int = 0
     bad_tail: bool = False
+    turn: int = 0
+
+    @property
+    def slot(self) -> int:
+        """Where in the file it stands."""
+        return self.turn % 2 * _SLOT
 
     def pack(self) -> bytes:
-        """Return it as bytes."""
-        numbers = (*self.committed, *self.synced, self.revision, self.snapshot, self.floor)
+        """Return it as the bytes of its slot."""
+        numbers = (*self.committed, *self.synced, self.revision, self.snapshot, self.floor, self.turn)
         body = _BODY.pack(_MAGIC, 1, self.bad_tail, self.store_id, self.boot, *numbers)
-        return (body + _CHECK.pack(zlib.crc32(body, _SEED))).ljust(MARK_SIZE, b"\0")
+        return (body + _CHECK.pack(zlib.crc32(body, _SEED))).ljust(_SLOT, b"\0")
 
     @classmethod
-    def parse(cls, raw: bytes) -> Mark | None:
-        """Return what the bytes tell, None when they are damaged."""
+    def parse(cls, raw: bytes) -> tuple[Mark | None, bool]:
+        """Return the newest mark, None when there is none; and whether both slots are good."""
+        slots = [cls._slot(raw[at : at + _SLOT]) for at in (0, _SLOT)]
+        good = [mark for mark in slots if mark is not None]
+        return max(good, key=lambda mark: mark.turn, default=None), len(good) == len(slots) and len(raw) == MARK_SIZE
+
+    @classmethod
+    def _slot(cls, raw: bytes) -> Mark | None:
         body = raw[: _BODY.size]
-        if len(raw) != MARK_SIZE or raw[_BODY.size + _CHECK.size :].strip(b"\0"):
+        if len(raw) != _SLOT or raw[_BODY.size + _CHECK.size :].strip(b"\0"):
             return None
         if _CHECK.unpack_from(raw, _BODY.size)[0] != zlib.crc32(body, _SEED) or body[:8] != _MAGIC:
             return None
         _, _, bad, store_id, boot, *numbers = _BODY.unpack(body)
-        segment, offset, synced_segment, synced, revision, snapshot, floor = numbers
+        segment, offset, synced_segment, synced, revision, snapshot, floor, turn = numbers
         places = Place(segment, offset), Place(synced_segment, synced)
-        return cls(store_id, boot, *places, revision, snapshot, floor, bool(bad))
+        return cls(store_id, boot, *places, revision, snapshot, floor, bool(bad), turn)

@@ -83,6 +83,10 @@ class Upkeep:
             raise StoreClosed(message)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._compact, keep)
 
+    async def shown(self) -> None:
+        """Return when what has been committed so far, by whomever, is shown; failures are logged."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._show)
+
     async def aclose(self) -> None:
         """Show what was committed, then stop."""
         self._closing = True

@@ -100,14 +100,14 @@ class Writer:
 
     def _write(self, requests: Sequence[Request]) -> Answers:
         with self.journal.mutex:
-            self.journal.refresh()
+            self.journal.refresh(locked=True)
             self.journal.settle_tail()
             draft = Draft(self.journal.replica)
             self._sweep(draft)
             answers = [self._apply(request, draft) for request in requests]
-            mark, check = self.journal.mark, self.journal.check
+            at, check, mark = self.journal.at, self.journal.check, self.journal.mark
         if draft.commits:
-            failed = self._append(draft, mark, check)
+            failed = self._append(draft, at, check, mark)
             if failed is not None:
                 return [answer if answer.error else Outcome(error=_own(failed, failed)) for answer in answers]
         self.seen = draft.revision
@@ -123,9 +123,9 @@ class Writer:
 
     # --- the log ----------------------------------------------------------------------------------------
 
-    def _append(self, draft: Draft, mark: Mark, check: int) -> CoordError | None:
-        """Append a batch's frames at the mark; return the error for its callers when that failed."""
-        journal, at = self.journal, mark.committed
+    def _append(self, draft: Draft, at: Place, check: int, mark: Mark) -> CoordError | None:
+        """Append a batch's frames; return the error for its callers when that failed."""
+        journal = self.journal
         data, made = _frames(draft, at.offset, check)
         try:
             handle = self._segment(at.segment)
@@ -137,7 +137,7 @@ class Writer:
             if self._durable:
                 journal.fs.fdatasync(handle)
             mark = mark._replace(committed=end, revision=draft.revision, synced=end if self._durable else mark.synced)
-            journal.write_mark(mark)
+            mark = journal.write_mark(mark)
         except OSError as error:
             return self._poison(error)
         self._counters["commits"] += 1
