@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from coordstore.errors import CoordError, StoreClosed
+from coordstore.errors import CoordError, StoreClosed, Unavailable
 from coordstore.hostkit.lockfile import LockedFile
 from coordstore_file.compaction import Compaction
 from coordstore_file.tree import Tree
@@ -121,7 +121,7 @@ class Upkeep:
             with self._turn.held():
                 self._tree.check(lambda: self._closing)
         except (CoordError, OSError) as error:
-            _log.warning("the tree of %s was not looked over: %s", self._journal.layout.root, error)
+            self._tell("was not looked over", error)
 
     def _show(self, last: bool = False) -> None:  # noqa: FBT001, FBT002  (called by an executor)
         began = time.monotonic()
@@ -137,10 +137,15 @@ class Upkeep:
             self._counters["upkeep_failed"] += 1
             self._again = True
             self._pause = min(2 * self._pause, _LONGEST)
-            _log.warning("the tree of %s lags behind: %s", self._journal.layout.root, error)
+            self._tell("lags behind", error)
         else:
             self._counters["shown"] += 1
             self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), 1.0)
+
+    def _tell(self, what: str, error: Exception) -> None:
+        # Somebody else who is at it is no news: he shows our commits as well.
+        level = logging.DEBUG if isinstance(error, Unavailable) else logging.WARNING
+        _log.log(level, "the tree of %s %s: %s", self._journal.layout.root, what, error)
 
     def _compact(self, keep: int) -> int:
         try:
