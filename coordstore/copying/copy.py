@@ -115,6 +115,8 @@ class Copy:
             cut = await self._round()
             if not await self._settle(cut) and self._target.copied - before <= _FEW:
                 break
+        if self._progress is not None:
+            self._progress(self._total, self._total)
         compared = await compare(self._source, self._store, cut, self._merged.cursor)
         return CopyReport(
             self._info,

@@ -13,10 +13,10 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from coordstore.checkup.processes import is_dead, own_record
 from coordstore.copying.values import COPIES, Changes, CopyRefused, Drop, Keep, Skip, is_ours
 from coordstore.errors import Conflict
 from coordstore.model import Append, Check, Delete, Put
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from coordstore.copying.values import Step
-    from coordstore.model import StoreInfo
+    from coordstore.model import Entry, StoreInfo
     from coordstore.store import CoordStore, Lease
 
 __all__ = ["Target"]
@@ -130,29 +130,33 @@ class Target:
 
     async def _hold(self, lease: Lease) -> None:
         key = f"{self._note_key}/holder"
-        mine = json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode()
-        try:
-            token = await self.store.create(key, mine, lease)
-        except Conflict:
-            # That of a copy that was killed is gone when its lease has ended.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE), aclosing(self.store.watch(key)) as batches:
-                    async for batch in batches:
-                        if not any(change.entry for change in batch.changes):
-                            break
-            token = await self._create_or_refuse(key, mine, lease)
-        self._fence = Check(key, create_revision=token)
+        mine = await asyncio.to_thread(own_record)
+        while self._fence is None:
+            found = await self.store.get(key)
+            if found is not None:
+                await self._wait_for(found)
+            with contextlib.suppress(Conflict):
+                token = await self.store.create(key, json.dumps(mine).encode(), lease)
+                self._fence = Check(key, create_revision=token)
 
-    async def _create_or_refuse(self, key: str, mine: bytes, lease: Lease) -> int:
+    async def _wait_for(self, found: Entry) -> None:
+        """Return when another copy's holder key is gone: at once if its process is known to be, else with its lease."""
+        other = json.loads(found.value)
+        if await asyncio.to_thread(is_dead, other):
+            with contextlib.suppress(Conflict):
+                await self.store.delete(found.key, expect=found.revision)
+            return
         try:
-            return await self.store.create(key, mine, lease)
-        except Conflict as conflict:
-            entry = await self.store.get(key)
-            who = entry.value.decode(errors="replace") if entry else "it has just ended"
+            async with asyncio.timeout(_PATIENCE), aclosing(self.store.watch(found.key)) as batches:
+                async for batch in batches:
+                    if not any(change.entry for change in batch.changes):
+                        return
+        except TimeoutError as error:
             message = (
-                f"another copy of this store into the same destination is at work ({who}): wait for it, or stop it"
+                f"another copy of this store into the same destination is at work (process {other.get('pid')} on "
+                f"{other.get('host')}): wait for it, or stop it"
             )
-            raise CopyRefused(message) from conflict
+            raise CopyRefused(message) from error
 
     def _note(self) -> bytes:
         source = self._source
