@@ -9,7 +9,16 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-__all__ = ["RegisterBackend", "RegisterCommand", "hookimpl", "hookspec", "register_backends", "register_commands"]
+__all__ = [
+    "RegisterBackend",
+    "RegisterCheckup",
+    "RegisterCommand",
+    "hookimpl",
+    "hookspec",
+    "register_backends",
+    "register_checkups",
+    "register_commands",
+]
 
 hookspec = pluggy.HookspecMarker("coordstore")
 hookimpl = pluggy.HookimplMarker("coordstore")
@@ -29,6 +38,13 @@ class RegisterCommand(Protocol):
         """Register ``module:attribute`` (a click command, imported at the first use) under a name of `coord`."""
 
 
+class RegisterCheckup(Protocol):
+    """The callable that `register_checkups` receives."""
+
+    def __call__(self, scheme: str, checkup: str, *, summary: str) -> None:
+        """Register ``module:function`` (a `coordstore.checkup.Checkup`) for the stores of a scheme."""
+
+
 @hookspec
 def register_backends(register: RegisterBackend) -> None:
     """Register store backends by URL scheme."""
@@ -37,3 +53,8 @@ def register_backends(register: RegisterBackend) -> None:
 @hookspec
 def register_commands(register: RegisterCommand) -> None:
     """Register commands of `coord`."""
+
+
+@hookspec
+def register_checkups(register: RegisterCheckup) -> None:
+    """Register what `coord doctor` looks at in and around the stores of a backend."""

@@ -33,6 +33,7 @@ __all__ = [
     "Registered",
     "Registry",
     "backends",
+    "checkups",
     "commands",
     "load",
     "open_store",
@@ -187,6 +188,12 @@ def backends() -> Mapping[str, Registered[str]]:
     registry: Registry[str] = Registry("scheme")
     registry("memory", "coordstore.testing.memory:open_memory", summary="in this process's memory, for tests")
     return _collect("register_backends", registry)
+
+
+def checkups() -> Mapping[str, Registered[str]]:
+    """Return what `coord doctor` looks at beyond the contract, ``module:function`` by scheme."""
+    registry: Registry[str] = Registry("check-up of scheme")
+    return _collect("register_checkups", registry)
 
 
 def commands() -> Mapping[str, Registered[str | click.Command]]:

@@ -37,6 +37,7 @@ __all__ = ["BUILT_IN", "cli", "exit_code", "main"]
 BUILT_IN: Final[dict[str, tuple[str, str]]] = {
     "backends": ("coordstore.cli.backends:backends", "List the store backends that are installed."),
     "copy": ("coordstore.cli.copy:copy", "Copy a live store into another one, and verify it."),
+    "doctor": ("coordstore.cli.doctor:doctor", "Look at what is wrong with a store, and say what to do."),
     "events": ("coordstore.cli.events:events", "Show what happened in a session, in order."),
     "inspect": ("coordstore.cli.inspecting:inspect", "Show sessions, their tasks and agents, and what is stuck."),
     "logs": ("coordstore.cli.logs:logs", "Show what an agent printed."),

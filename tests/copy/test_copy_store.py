@@ -25,15 +25,27 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.req("S11")
 
 
-@pytest.fixture(params=["memory:", "sqlite:{}/source.db"])
-async def source(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CoordStore]:
-    async with open_store(request.param.format(tmp_path)) as store:
+PAIRS = [
+    ("memory:", "sqlite:{}/target.db"),
+    ("sqlite:{}/source.db?durability=process", "file:{}/target?durability=process"),
+    ("file:{}/source?durability=process", "memory:"),
+]
+
+
+@pytest.fixture(params=PAIRS, ids=lambda pair: "-".join(url.partition(":")[0] for url in pair))
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    return [url.format(tmp_path) for url in request.param]
+
+
+@pytest.fixture
+async def source(pair: list[str]) -> AsyncIterator[CoordStore]:
+    async with open_store(pair[0]) as store:
         yield store
 
 
-@pytest.fixture(params=["memory:", "sqlite:{}/target.db"])
-async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CoordStore]:
-    async with open_store(request.param.format(tmp_path)) as store:
+@pytest.fixture
+async def target(pair: list[str]) -> AsyncIterator[CoordStore]:
+    async with open_store(pair[1]) as store:
         yield store
 
 
