@@ -17,7 +17,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from coordstore.errors import Corrupt, StoreReplaced
+from coordstore.errors import Corrupt, StoreReplaced, Unavailable
 from coordstore_file.frames import decode
 from coordstore_file.log import Log, pack_place
 from coordstore_file.mark import MARK_SIZE, Mark, Place
@@ -25,9 +25,8 @@ from coordstore_file.replica import Replica
 from coordstore_file.snapshot import Snapshots
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from coordstore.engine import Commit
+    from coordstore.hostkit import StoreLock
     from coordstore_file._fs import FileSystem
     from coordstore_file.frames import Frame
     from coordstore_file.layout import Layout
@@ -38,6 +37,8 @@ _SEGMENT: Final = 8 * 1024 * 1024
 """Bytes after which a segment is followed by another one, compacted or not."""
 _TRIES: Final = 1000
 """Readings of the mark while somebody writes it."""
+_OPEN_WAIT: Final = 0.5
+"""Seconds that opening waits for a writer, to see whether it lives."""
 _RACES: Final = 20
 """Times that a compaction may get in the way of one refresh."""
 
@@ -87,8 +88,12 @@ class Journal:
 
     # --- opening ----------------------------------------------------------------------------------------
 
-    def open(self, lock: AbstractContextManager[None]) -> None:
-        """Load the state; take the lock only when nobody has looked at the log since the machine started.
+    def open(self, lock: StoreLock) -> None:
+        """Load the state.
+
+        The lock is taken only for a log that nobody has looked at since the machine started, or that does not end at
+        its mark. So what a killed writer had written has landed, or never will, before anything is read. When a living writer is
+        what keeps the log from ending there, and is stopped, the store opens all the same: reading is up to the mark.
 
         Raises:
             Corrupt: Something below the mark is damaged, or missing.
@@ -101,13 +106,27 @@ class Journal:
                 if not self.replica.revision:
                     # Whoever made the store may have died before its names were durable.
                     self.fs.fsync_dir(self.layout.internal)
-                return
-        with lock, self.mutex:
+                settled = self._ends_at_mark()
+            else:
+                settled = None
+        if settled is not None:
+            if not settled:
+                self._settle_opened(lock)
+            return
+        with lock.held(), self.mutex:
             mark, good = self._read_mark()
             if mark is not None and good and mark.boot == self._boot:
                 self._begin(mark)
             else:
                 self._look_anew(mark)
+
+    def _settle_opened(self, lock: StoreLock) -> None:
+        try:
+            with lock.held(_OPEN_WAIT), self.mutex:
+                self.refresh(locked=True)
+                self.settle_tail()
+        except Unavailable as error:
+            _log.info("%s: opened beside a writer that is under way (%s)", self.layout.root, error)
 
     def close(self) -> None:
         """Close all files."""
@@ -288,17 +307,14 @@ class Journal:
 
     def settle_tail(self) -> None:
         """Before anything is appended: recover when the log does not end at the mark."""
-        handle = self.log.segment(self.at.segment).handle
-        if (
-            self._mark_damaged
-            or self.poisoned
-            or self.mark.bad_tail
-            or self.fs.size(handle) != self.at.offset
-            or self.log.exists(self.at.segment + 1)
-        ):
+        if self._mark_damaged or self.poisoned or self.mark.bad_tail or not self._ends_at_mark():
             self.recover()
         if self.at.offset > _SEGMENT:
             self.rotate()
+
+    def _ends_at_mark(self) -> bool:
+        size = self.fs.size(self.log.segment(self.at.segment).handle)
+        return size == self.at.offset and not self.log.exists(self.at.segment + 1)
 
     def recover(self) -> None:
         """Take over what is whole above the mark, cut off the rest, and publish.

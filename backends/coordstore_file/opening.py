@@ -51,7 +51,7 @@ def opened(fs: FileSystem, layout: Layout, lock: StoreLock, *, allow_network: bo
         raise Unavailable(message)
     journal = Journal(fs, layout, store_id, boot_id())
     try:
-        journal.open(lock.held())
+        journal.open(lock)
     except BaseException:
         journal.close()
         raise

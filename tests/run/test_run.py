@@ -148,7 +148,7 @@ def test_a_deadline_ends_an_agent(place: Place) -> None:
     assert place.tasks()["t"]["reason"] == "stopped at its deadline of 0.3 s"
 
 
-@pytest.mark.req("G3")
+@pytest.mark.req("G1")
 def test_without_merge_nothing_reaches_the_repository_until_it_is_asked_for(place: Place) -> None:
     plan = place.plan({"t": {}})
     assert place.run(plan, "--no-merge").code == 0
