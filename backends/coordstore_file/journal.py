@@ -92,8 +92,8 @@ class Journal:
         """Load the state.
 
         The lock is taken only for a log that nobody has looked at since the machine started, or that does not end at
-        its mark. So what a killed writer had written has landed, or never will, before anything is read. When a living writer is
-        what keeps the log from ending there, and is stopped, the store opens all the same: reading is up to the mark.
+        its mark. So what a killed writer had written has landed, or never will, before anything is read. When a writer
+        that is stopped keeps the log from ending there, the store opens all the same: reading is up to the mark.
 
         Raises:
             Corrupt: Something below the mark is damaged, or missing.
