@@ -1,0 +1,1 @@
+"""A coordstore backend in one file of JSON lines."""
