@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from coordstore import open_store
 from coordstore.copying import Copy, CopyDiffers, CopyRefused, CopyReport, copy_store
+from coordstore.copying.merged import Merged
+from coordstore.copying.values import Changes, Cut
 from coordstore.errors import CoordError, StoreReplaced
 from coordstore.model import Append, Delete, Put
 from coordstore.testing import Memory, MemoryStore
@@ -219,6 +221,21 @@ async def test_what_somebody_else_writes_to_the_destination_is_found(source: Coo
             await copy.catch_up()
 
 
+async def test_what_somebody_else_changes_in_the_destination_is_found(source: CoordStore, target: CoordStore) -> None:
+    await fill(source)
+    async with Copy(source, target) as copy:
+        await copy.catch_up()
+        await target.put("tasks/001", b"foreign")
+        with pytest.raises(CopyDiffers, match="in key tasks/001:"):
+            await copy.catch_up()
+        await target.put("tasks/001", b"tasks/001")
+        await copy.catch_up()
+        await target.drop("trimmed")
+        await target.append("trimmed", [b"foreign"] * 50)
+        with pytest.raises(CopyDiffers, match="in stream trimmed:"):
+            await copy.catch_up()
+
+
 async def test_a_source_that_was_restored_is_noticed(target: CoordStore) -> None:
     memory = Memory()
     async with MemoryStore(memory) as source:
@@ -386,6 +403,18 @@ async def test_following_brings_what_comes(source: CoordStore, target: CoordStor
             assert await target.get("last")
         await copy.catch_up()
     assert await contents(target) == await contents(source)
+
+
+async def test_keys_and_records_of_one_transaction_are_one_step(source: CoordStore) -> None:
+    position = await source.put("before", b"")
+    await source.append("s", [b"alone"])
+    await source.transact([Put("a", b"1"), Put("b", b"1")], appends=[Append("s", b"with them"), Append("t", b"too")])
+    await source.delete("a")
+    merged = Merged(source, with_leased=False, position=position, told={"before": position})
+    async with aclosing(merged), aclosing(merged.steps(await Cut.of(source, with_leased=False))) as steps:
+        made = [step async for step in steps if isinstance(step, Changes)]
+    told = [(step.writes, [record.data for record in step.records]) for step in made]
+    assert told == [({}, [b"alone"]), ({"a": b"1", "b": b"1"}, [b"with them", b"too"]), ({"a": None}, [])]
 
 
 async def test_a_transaction_of_the_source_is_one_in_the_copy(source: CoordStore, target: CoordStore) -> None:
