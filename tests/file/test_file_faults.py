@@ -139,7 +139,7 @@ async def test_after_a_failed_sync_the_outcome_is_unknown_and_the_log_goes_on_in
 
 
 async def test_a_failed_sync_that_cannot_even_be_noted_stays_with_this_handle(
-    opened: Callable[..., Any], faulty: Any
+    path: Path, opened: Callable[..., Any], faulty: Any
 ) -> None:
     fs = faulty(only=("fdatasync", "truncate", "write_all"))
     async with opened(fs) as store:
@@ -154,8 +154,12 @@ async def test_a_failed_sync_that_cannot_even_be_noted_stays_with_this_handle(
         await store.put("b", b"4")
         entry = await store.get("b")
         assert entry is not None
+        assert max(file.name for file in (path / ".coord/log").iterdir()) == "000000000002", "no second sync is trusted"
     async with opened() as store:
         assert await store.get("b") == entry
+        kept = await store.get("a")
+        assert kept is not None
+        assert kept.value == b"1"
 
 
 async def test_a_full_disk_costs_only_what_was_asked_meanwhile(url: str, child: Callable[..., Any], path: Path) -> None:
