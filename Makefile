@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+FAULTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -9,7 +10,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs format wheel clean
+.PHONY: help demo test lint bench faults docs format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -33,6 +34,9 @@ lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 bench: compiled  ## goals and figures of this machine
 	$(BIN)/python -m benchmarks
 
+faults: compiled  ## the full numbers of every fault on this machine, with a table at the end
+	$(BIN)/python -m tests.faults $(FAULTS)
+
 docs: $(READY)  ## write the generated pages
 	$(BIN)/python scripts/requirements_table.py
 	$(BIN)/python scripts/cli_docs.py
@@ -49,10 +53,11 @@ clean:  ## remove what was built here
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# setuptools and wheel: a dependency of the tests (forbiddenfruit) has no wheel of its own.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"coordstore needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables setuptools wheel
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
