@@ -19,7 +19,7 @@ demo: compiled  ## several agents at work on a real repository, merged at the en
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
 test: $(READY)  ## the whole suite, then the wheel on every Python at hand
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/python scripts/try_wheel.py
 
 lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
