@@ -118,10 +118,10 @@ class Cluster:
                 self._unless_closed(error, _closed())
                 raise
 
-    async def stream(self, method: str) -> tuple[Member, Any]:
+    async def stream(self, method: str, requests: Any) -> tuple[Member, Any]:  # noqa: ANN401  (likewise)
         """Begin a stream of requests and answers; return it with its member."""
         member = await self.ready(self._loop.time() + self.address.timeout)
-        return member, member.call(method)(metadata=self._metadata)
+        return member, member.call(method)(requests, metadata=self._metadata)
 
     # --- members ----------------------------------------------------------------------------------------
 

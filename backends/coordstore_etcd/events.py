@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 
@@ -100,12 +100,16 @@ class Events:
 
     async def _connect(self) -> None:
         """Begin the stream behind the last revision delivered; a watch that had begun waits as long as it takes."""
+        create = messages.WatchCreateRequest(
+            key=self._span.low, range_end=self._span.high, start_revision=self._delivered + 1, fragment=True
+        )
         while True:
             self._ensure_open()
             try:
                 if not self._fresh:
                     await self._reader.probe(self._delivered)
-                self._member, self._call = await self._cluster.stream("Watch")
+                requests = _Requests(create)
+                self._member, self._call = await self._cluster.stream("Watch", requests)
                 break
             except FutureRevision as error:
                 message = f"revision {self._delivered} is ahead of the store: it was replaced or restored; start anew"
@@ -118,20 +122,7 @@ class Events:
                 await asyncio.sleep(_PAUSE)
         self._fresh, self._begun = False, True
         self._partial.clear()
-        self._guard = asyncio.create_task(self._watch_over(self._call, self._member), name="etcd-watch")
-        create = messages.WatchCreateRequest(
-            key=self._span.low, range_end=self._span.high, start_revision=self._delivered + 1, fragment=True
-        )
-        await self._send(messages.WatchRequest(create=create))
-
-    async def _send(self, request: Any) -> None:  # noqa: ANN401  (a message)
-        try:
-            await self._call.write(request)
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
-            # The stream has ended; reading tells why.
-            return
-        except asyncio.CancelledError:
-            self._unless_mine()
+        self._guard = asyncio.create_task(self._watch_over(self._call, requests, self._member), name="etcd-watch")
 
     async def _receive(self) -> Any:  # noqa: ANN401  (a message, or None when the stream was cut)
         self._waiting_since = asyncio.get_running_loop().time()
@@ -189,7 +180,7 @@ class Events:
             self._call.cancel()
         self._guard = self._call = None
 
-    async def _watch_over(self, call: Any, member: Member | None) -> None:  # noqa: ANN401  (a call)
+    async def _watch_over(self, call: Any, requests: _Requests, member: Member) -> None:  # noqa: ANN401  (a call)
         """Ask for a sign of life when it is quiet, and cut the stream when none comes."""
         loop = asyncio.get_running_loop()
         while True:
@@ -197,15 +188,11 @@ class Events:
             waiting = self._waiting_since
             if waiting is None or loop.time() - waiting < _QUIET:
                 continue
-            try:
-                await call.write(messages.WatchRequest(progress=messages.WatchProgressRequest()))
-            except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
-                return
+            requests.ask_for_progress()
             await asyncio.sleep(2 * TRY)
             if self._waiting_since == waiting:
                 self._counters["silent_streams"] += 1
-                if member is not None:
-                    self._cluster.pass_over(member)
+                self._cluster.pass_over(member)
                 call.cancel()
                 return
 
@@ -220,6 +207,27 @@ class Events:
         if self._closed:
             message = "this store handle was closed: open the store again with open_store()"
             raise StoreClosed(message)
+
+
+class _Requests:
+    """What is sent on a watch's stream: the request that makes it, then calls for a sign of life.
+
+    An iterator, because a `write` never returns on a stream that is cancelled before its headers are out.
+    """
+
+    def __init__(self, create: Any) -> None:  # noqa: ANN401  (a message)
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._queue.put_nowait(messages.WatchRequest(create=create))
+
+    def ask_for_progress(self) -> None:
+        """Have the server send something."""
+        self._queue.put_nowait(messages.WatchRequest(progress=messages.WatchProgressRequest()))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:  # noqa: ANN401  (a message)
+        return await self._queue.get()
 
 
 async def _ended(call: Any) -> grpc.aio.AioRpcError | None:  # noqa: ANN401  (a call)
