@@ -67,6 +67,8 @@ class Link:
         proxy = self._proxy
         if proxy.delay:
             await asyncio.sleep(proxy.delay)
+        if (proxy.requests if up else proxy.replies) is Way.HELD:
+            proxy.kept += 1
         while (way := proxy.requests if up else proxy.replies) is Way.HELD:  # noqa: ASYNC110 - what tests set are plain attributes
             await asyncio.sleep(SOME)
         if way is Way.LOST or up in self.torn:
@@ -122,6 +124,7 @@ class Proxy:
         stall_after_loss: Whether a connection that lost a reply goes silent instead of breaking off.
         losses: How many replies were lost.
         cuts: How many connections were cut for their age.
+        kept: How many pieces were held back.
         passed: How many bytes went through.
     """
 
@@ -136,7 +139,7 @@ class Proxy:
         self.refusing = False
         self.armed = False
         self.stall_after_loss = False
-        self.losses = self.cuts = self.passed = 0
+        self.losses = self.cuts = self.kept = self.passed = 0
 
     async def __aenter__(self) -> Self:
         """Listen."""
