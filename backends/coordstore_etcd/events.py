@@ -57,6 +57,7 @@ class Events:
         self._begun = False
         self._closed = False
         self._call: Any = None
+        self._requests: _Requests | None = None
         self._member: Member | None = None
         self._guard: asyncio.Task[None] | None = None
         self._partial: list[Any] = []
@@ -110,6 +111,7 @@ class Events:
                     await self._reader.probe(self._delivered)
                 requests = _Requests(create)
                 self._member, self._call = await self._cluster.stream("Watch", requests)
+                self._requests = requests
                 break
             except FutureRevision as error:
                 message = f"revision {self._delivered} is ahead of the store: it was replaced or restored; start anew"
@@ -178,7 +180,10 @@ class Events:
             self._guard.cancel()
         if self._call is not None:
             self._call.cancel()
-        self._guard = self._call = None
+        if self._requests is not None:
+            # A call that ended by itself leaves the task that waits for more requests: it would wait for ever.
+            self._requests.close()
+        self._guard = self._call = self._requests = None
 
     async def _watch_over(self, call: Any, requests: _Requests, member: Member) -> None:  # noqa: ANN401  (a call)
         """Ask for a sign of life when it is quiet, and cut the stream when none comes."""
@@ -223,11 +228,17 @@ class _Requests:
         """Have the server send something."""
         self._queue.put_nowait(messages.WatchRequest(progress=messages.WatchProgressRequest()))
 
+    def close(self) -> None:
+        """Have no more to send."""
+        self._queue.put_nowait(None)
+
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:  # noqa: ANN401  (a message)
-        return await self._queue.get()
+        if (request := await self._queue.get()) is None:
+            raise StopAsyncIteration
+        return request
 
 
 async def _ended(call: Any) -> grpc.aio.AioRpcError | None:  # noqa: ANN401  (a call)
