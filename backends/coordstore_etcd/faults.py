@@ -28,7 +28,7 @@ class Meaning(Enum):
     REFUSED = "not done, and asking again does not help"
 
 
-class Compacted(Exception):  # noqa: N818  (an event, told within the backend)
+class Compacted(Exception):
     """The revision asked for has been compacted away.
 
     Args:
@@ -40,19 +40,19 @@ class Compacted(Exception):  # noqa: N818  (an event, told within the backend)
         self.revision = revision
 
 
-class FutureRevision(Exception):  # noqa: N818  (likewise)
+class FutureRevision(Exception):
     """The revision asked for is ahead of the cluster's."""
 
 
-class LeaseGone(Exception):  # noqa: N818  (likewise)
+class LeaseGone(Exception):
     """There is no such lease."""
 
 
-class LeaseExists(Exception):  # noqa: N818  (likewise)
+class LeaseExists(Exception):
     """There is such a lease already."""
 
 
-class AuthenticationOff(Exception):  # noqa: N818  (likewise)
+class AuthenticationOff(Exception):
     """The cluster asks nobody for a password."""
 
 

@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.engine import lease_lost, trimmed
-from coordstore.errors import Corrupt, OutcomeUnknown, StoreReplaced, Unavailable, Unsupported, VersionMismatch
+from coordstore.errors import Corrupt, OutcomeUnknown, Unavailable, Unsupported, VersionMismatch
 from coordstore.model import Batch, Change, Committed, LeaseInfo, Listing, Record, StoreInfo
 from coordstore.names import under
 from coordstore.store import StoreBase
@@ -18,7 +18,7 @@ from coordstore_etcd.faults import Compacted, FutureRevision, LeaseExists, Lease
 from coordstore_etcd.follow import Follower
 from coordstore_etcd.layout import Layout, Span
 from coordstore_etcd.messages import DELETED, EQUAL, TARGET_CREATE, messages
-from coordstore_etcd.reads import Reader, entry_of, ranged
+from coordstore_etcd.reads import Reader, entry_of
 from coordstore_etcd.writer import Writer
 
 if TYPE_CHECKING:

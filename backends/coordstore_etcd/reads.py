@@ -60,8 +60,7 @@ class Reader:
             raise _replaced(f"this is cluster {header.cluster_id:x}, not {self._cluster_id:x}")
         if revision < before:
             raise _replaced(f"its revision is {revision}, but was {before}")
-        if revision > self.seen:
-            self.seen = revision
+        self.seen = max(self.seen, revision)
         return revision
 
     async def look(self, *ranges: Any) -> tuple[int, list[Any]]:  # noqa: ANN401  (messages)

@@ -44,7 +44,8 @@ def etcd_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def etcd_url(etcd_endpoint: str) -> Iterator[str]:
     """Yield the URL of an empty store on the shared etcd; what the test wrote is removed afterwards."""
     prefix = f"t{secrets.token_hex(6)}"
-    yield f"etcd://{etcd_endpoint}/{prefix}"
+    here = etcd_endpoint.startswith(("127.", "localhost:"))
+    yield f"etcd://{etcd_endpoint}/{prefix}{'' if here else '?insecure=1'}"
     Gateway(f"http://{etcd_endpoint}").delete(prefix)
 
 

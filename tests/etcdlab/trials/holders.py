@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from coordstore import open_store
 from coordstore.errors import CoordError, Fenced, LeaseLost, OutcomeUnknown, Unavailable
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
     from coordstore import CoordStore
+    from coordstore.store import Lease
     from tests.etcdlab.server import Server
 
 __all__ = ["cut_off", "lease_storm", "zombies"]
 
+Result = TypeVar("Result")
 PATIENCE: Final = 60.0
 TURN: Final = 0.01
 AWAKE: Final = 0.1
@@ -163,8 +165,7 @@ async def lease_storm(server: Server, prefix: str, leases: int) -> Tally:
     async with open_store(url) as store, open_store(url) as other:
         async with await other.grant(2) as kept:
             await other.create("kept", b"", kept)
-            granted = [await store.grant(5 if number % 2 else 600) for number in range(leases)]
-            await in_parallel(store.put(f"k/{number}", b"", lease=lease) for number, lease in enumerate(granted))
+            granted = await in_parallel(granted_with_key(store, number) for number in range(leases))
             tally.check(not kept.lost, "the kept lease was lost while others were granted")
             await in_parallel(lease.revoke() for lease in granted[::2])
             until = time.monotonic() + PATIENCE
@@ -179,19 +180,25 @@ async def lease_storm(server: Server, prefix: str, leases: int) -> Tally:
     return tally
 
 
+async def granted_with_key(store: CoordStore, number: int) -> Lease:
+    """Grant a lease with a key on it: every second one ends by itself soon, maybe before it has its key."""
+    lease = await store.grant(3 if number % 2 else 600)
+    with contextlib.suppress(LeaseLost):
+        await store.put(f"k/{number}", b"", lease=lease)
+    return lease
+
+
 async def remaining(store: CoordStore) -> int:
     """Return how many keys of the storm are left."""
     return len((await store.list("k/", keys_only=True)).entries)
 
 
-async def in_parallel(calls: Iterable[Awaitable[object]], width: int = 64) -> None:
-    """Await all, so many at a time."""
+async def in_parallel(calls: Iterable[Awaitable[Result]], width: int = 64) -> list[Result]:
+    """Await all, so many at a time; return their results in order."""
     places = asyncio.Semaphore(width)
 
-    async def one(call: Awaitable[object]) -> None:
+    async def one(call: Awaitable[Result]) -> Result:
         async with places:
-            await call
+            return await call
 
-    async with asyncio.TaskGroup() as group:
-        for call in calls:
-            group.create_task(one(call))
+    return list(await asyncio.gather(*map(one, calls)))

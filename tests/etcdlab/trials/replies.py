@@ -148,7 +148,7 @@ async def lost_replies(server: Server, prefix: str, trials: int, rng: random.Ran
     tally = Tally()
     async with (
         Proxy(server.host, server.port) as proxy,
-        open_store(f"etcd://{proxy.endpoint}/{prefix}") as store,
+        open_store(f"etcd://{proxy.endpoint}/{prefix}?timeout=1") as store,
         open_store(f"etcd://{server.endpoint}/{prefix}") as direct,
     ):
         # The client's own lease and slots are there before anything is lost.

@@ -115,7 +115,7 @@ async def catch_up(server: Server, prefix: str, megabytes: int, rng: random.Rand
         expected = [begin, *[await direct.put(f"w/{at % 50}", rng.randbytes(size)) for at in range(megabytes * 4)]]
         expected.append(await direct.put(END, b""))
         proxy.refusing = False
-        proxy.lifetime = lambda: rng.randrange(8 << 20, 64 << 20)
+        proxy.lifetime = lambda: rng.randrange(1 << 20, 16 << 20)
         async with asyncio.timeout(PATIENCE + megabytes * 2):
             seen = await watch
         tally.check(seen == expected, difference(expected, seen))

@@ -19,5 +19,5 @@ class TestEtcd(StoreTests):
     slack = 1.5  # etcd looks for ended leases twice a second
 
     @pytest.fixture
-    def open_store(self, etcd_prefix: str) -> OpenStore:
-        return lambda: open_store(f"{etcd_prefix}?compaction=own")
+    def open_store(self, etcd_url: str) -> OpenStore:
+        return lambda: open_store(etcd_url, compaction="own")
