@@ -243,8 +243,13 @@ class Run:
         commands = view.meta.get("validate") or ()
         if not commands:
             return view
-        validator = Validator(tools.integration, self._folder, tools.guardian, commands, self._options.environ)
-        final = FinalValidation(self._session, tools.leadership, tools.integration, tools.base, validator.run)
+        options = self._options
+        validator = Validator(
+            tools.integration, self._folder, tools.guardian, commands, options.environ, options.slots
+        )
+        final = FinalValidation(
+            self._session, tools.leadership, tools.integration, tools.base, validator.run, options.slots
+        )
         return await final.run(view)
 
 

@@ -25,6 +25,7 @@ from coordstore_orchestrator.merge.attributes import info_attributes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from coordstore_orchestrator.git.objects import Algorithm
     from coordstore_orchestrator.git.session import SessionRepository
     from coordstore_orchestrator.git.user import UserRepository
 
@@ -86,6 +87,7 @@ class Integration:
         self._now = now
         self._identity = Identity("coord", "coord@localhost")
         self._session: SessionRepository | None = None
+        self._algorithm: Algorithm = "sha1"
 
     def __repr__(self) -> str:
         return f"Integration({str(self.path)!r})"
@@ -104,6 +106,7 @@ class Integration:
         """
         self._identity = user.identity
         self._session = session
+        self._algorithm = user.algorithm
         skeleton = Skeleton(
             user.algorithm,
             [session.agents_path / "objects", session.path / "objects", user.objects],
@@ -143,17 +146,53 @@ class Integration:
 
         Cancelled: nothing has moved; merging is a computation that only adds objects.
         """
+        tree, conflicts = await self._merged_tree(ours, theirs)
+        if conflicts is not None:
+            return MergeResult(None, conflicts)
+        text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
+        return MergeResult(await self._write(text, durable=True), fast=base == ours)
+
+    async def replay(self, ours: str, base: str, theirs: str, *, message: str) -> MergeResult:
+        """Carry the change between two commits over to another, without the history before it.
+
+        Args:
+            ours: The id, in full, of what the change goes onto: the only parent.
+            base: Where the change begins.
+            theirs: Where it ends.
+            message: What the new commit says.
+
+        Raises:
+            GitError: An object is missing.
+
+        Cancelled: nothing has moved.
+        """
+        asked = ["rev-parse", "--verify", "--end-of-options"]
+        trees = [await git([*asked, f"{oid}^{{tree}}"], git_dir=self.path) for oid in (base, ours, theirs)]
+        root, mine, other = (text_of(result.stdout).strip() for result in trees)
+        # git 2.38 takes no --merge-base: two commits on a common parent, made for the purpose, say the same.
+        begin = await self._write(self._text(root, [], "base"))
+        sides = [await self._write(self._text(tree, [begin], "side")) for tree in (mine, other)]
+        tree, conflicts = await self._merged_tree(*sides)
+        if conflicts is not None:
+            return MergeResult(None, conflicts)
+        return MergeResult(await self._write(self._text(tree, [ours], message), durable=True))
+
+    async def _merged_tree(self, ours: str, theirs: str) -> tuple[str, tuple[Conflict, ...] | None]:
+        """Return the merged tree, and what conflicts in it; None: nothing."""
         args = ["merge-tree", "--write-tree", "-z", "--end-of-options", ours, theirs]
         result = await git(args, git_dir=self.path, check=False)
         tree, _, rest = text_of(result.stdout).partition("\0")
         # 1 says "conflicts", but also "no such commit": then without a tree.
         if result.returncode not in {0, 1} or len(tree) != len(ours):
             raise failure(["git", *args], result)
-        if result.returncode == 1:
-            return MergeResult(None, await self._conflicts(tree, rest))
-        text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
-        oid = await to_end(write_loose, self.path / "objects", "commit", text, algorithm_of(ours), durable=True)
-        return MergeResult(oid, fast=base == ours)
+        return tree, await self._conflicts(tree, rest) if result.returncode == 1 else None
+
+    def _text(self, tree: str, parents: Sequence[str], message: str) -> bytes:
+        return commit_text(tree, parents, self._identity, int(self._now()), message)
+
+    async def _write(self, text: bytes, *, durable: bool = False) -> str:
+        algorithm = self._algorithm
+        return await to_end(write_loose, self.path / "objects", "commit", text, algorithm, durable=durable)
 
     async def _conflicts(self, tree: str, rest: str) -> tuple[Conflict, ...]:
         found = parse_conflicts(rest)
