@@ -7,9 +7,7 @@ read where they are; no configuration, hook, filter or driver of theirs is.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from coordstore_orchestrator.git.skeleton import Skeleton
 from coordstore_orchestrator.merge.attributes import info_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from coordstore_orchestrator.git.objects import Algorithm
     from coordstore_orchestrator.git.session import SessionRepository
@@ -86,7 +84,6 @@ class Integration:
         self.path = Path(path)
         self._now = now
         self._identity = Identity("coord", "coord@localhost")
-        self._session: SessionRepository | None = None
         self._algorithm: Algorithm = "sha1"
 
     def __repr__(self) -> str:
@@ -105,7 +102,6 @@ class Integration:
         A crash or a cancellation at any step is made good by calling it again.
         """
         self._identity = user.identity
-        self._session = session
         self._algorithm = user.algorithm
         skeleton = Skeleton(
             user.algorithm,
@@ -209,31 +205,6 @@ class Integration:
             oid: Its commit.
         """
         await to_end(write_ref, self.path / "refs/heads" / name, oid, break_lock=True)
-
-    @contextlib.asynccontextmanager
-    async def scratch(self, commit: str, path: str | Path) -> AsyncIterator[Path]:
-        """Check out a commit into a folder for the time of an ``async with``.
-
-        Args:
-            commit: What to check out.
-            path: The folder; what a crash left of an earlier one is removed first.
-
-        Raises:
-            WorktreeRefused: Something that is not ours is at that path.
-        """
-        if self._session is None:
-            message = f"{self!r} is not open: call create() first"
-            raise RuntimeError(message)
-        folder, session = Path(path), self._session
-        for name, made in (await session.list_worktrees()).items():
-            if made == folder:
-                await session.remove_worktree(name)
-        name = f"scratch-{secrets.token_hex(4)}"
-        await session.add_worktree(name, commit, folder, branch=False)
-        try:
-            yield folder
-        finally:
-            await asyncio.shield(session.remove_worktree(name, folder))
 
 
 def parse_conflicts(text: str) -> list[Conflict]:

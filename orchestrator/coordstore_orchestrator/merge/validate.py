@@ -1,9 +1,8 @@
-"""Runs a plan's validation commands on merged commits, each in a scratch worktree that is gone afterwards."""
+"""Runs a plan's validation commands on merged commits, each in a scratch worktree of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.agents import environment, resolve_agent
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from coordstore_orchestrator.merge.integrate import Integration
+    from coordstore_orchestrator.merge.scratch import Scratch
     from coordstore_orchestrator.worker.process import Guardian
 
 __all__ = ["Validator"]
@@ -27,8 +26,8 @@ class Validator:
     """Runs validation commands.
 
     Args:
-        integration: Where merged commits are.
-        folder: The session's folder: the scratch worktree and the logs lie below it.
+        scratch: Where the commits are checked out.
+        logs: The folder for what the commands print, one below it per commit.
         guardian: Starts processes and leaves none behind.
         commands: What to run, each with ``sh -c``.
         environ: The environment that the commands' variables are taken from.
@@ -37,15 +36,15 @@ class Validator:
 
     def __init__(
         self,
-        integration: Integration,
-        folder: Path,
+        scratch: Scratch,
+        logs: Path,
         guardian: Guardian,
         commands: Sequence[str],
         environ: Mapping[str, str],
         width: int = 1,
     ) -> None:
-        self._integration = integration
-        self._folder = folder
+        self._scratch = scratch
+        self._logs = logs
         self._guardian = guardian
         self._commands = commands
         self._environ = environ
@@ -56,12 +55,11 @@ class Validator:
     async def run(self, commit: str) -> Failure | None:
         """Run all commands on a commit, in order, up to the first that fails; return how it failed, or None.
 
-        Cancelled: the running command is killed and the scratch worktree removed.
+        Cancelled: the running command is killed.
         """
         if not self._commands:
             return None
-        folder = self._folder / "validate" / secrets.token_hex(4)
-        async with self._free, self._integration.scratch(commit, folder) as tree:
+        async with self._free, self._scratch.checkout(commit) as tree:
             self.count += 1
             for number, command in enumerate(self._commands, 1):
                 failed = await self._one(number, command, tree, commit)
@@ -71,9 +69,7 @@ class Validator:
 
     async def _one(self, number: int, command: str, tree: Path, commit: str) -> Failure | None:
         env = environment(resolve_agent({"command": ["sh"]}, {}), self._environ, {})
-        capture = Capture(
-            self._folder / "logs" / "validate" / commit[:12], name=f"command{number}", secrets=secret_values(env)
-        )
+        capture = Capture(self._logs / commit[:12], name=f"command{number}", secrets=secret_values(env))
         process = await self._guardian.spawn(
             ["sh", "-c", command], cwd=tree, env=env, stdin=None, capture=capture, label="validate"
         )
