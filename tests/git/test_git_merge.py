@@ -190,11 +190,14 @@ def test_a_deeper_file_wins() -> None:
 async def test_scratch_checkouts_of_merges_are_gone_afterwards(world: Any, tmp_path: Path) -> None:
     oid = await world.work("t1.1", new="x\n")
     merged = (await world.integration.merge(world.base, oid, message="m")).oid
-    async with Scratch(world.session, tmp_path / "scratch") as scratch:
-        async with scratch.checkout(merged) as folder, scratch.checkout(world.base) as other:
-            assert (folder / "new").read_text() == "x\n"
-            assert not (other / "new").exists()
-            assert world.repo.at(folder).git("rev-parse", "HEAD") == merged
+    async with (
+        Scratch(world.session, tmp_path / "scratch") as scratch,
+        scratch.checkout(merged) as folder,
+        scratch.checkout(world.base) as other,
+    ):
+        assert (folder / "new").read_text() == "x\n"
+        assert not (other / "new").exists()
+        assert world.repo.at(folder).git("rev-parse", "HEAD") == merged
     assert list((tmp_path / "scratch").iterdir()) == []
     assert list(await world.session.list_worktrees()) == ["t1.1"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 from pathlib import Path
@@ -9,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coordstore.errors import Conflict, Fenced
+from coordstore.session import State
+from coordstore_orchestrator.merge.final import FinalValidation
+from coordstore_orchestrator.merge.search import Failure
+from coordstore_orchestrator.monitor.decide import Integrate
 from tests.git.queue import Queue, import_branches, import_files
 
 if TYPE_CHECKING:
@@ -65,3 +71,125 @@ async def test_of_thirty_branches_the_five_that_break_are_left_out(
 
 def left_out(view: SessionView) -> set[str]:
     return {task for task in view.tasks if not view.merged(task).get("merged")}
+
+
+# What is left out stays out -------------------------------------------------------------------------------------------
+
+
+async def validated(queue: Queue, failing: str) -> SessionView:
+    """Validate by a look at the files of a commit, without checking it out; `failing` may not be among them."""
+    world = queue.world
+
+    async def validate(commit: str) -> Failure | None:
+        names = await asyncio.to_thread(names_of, world, commit)
+        return Failure(f"{failing} is there") if failing in names else None
+
+    final = FinalValidation(queue.session, queue.leadership, world.integration, world.base, validate)
+    return await final.run(await queue.session.view())
+
+
+def names_of(world: Any, commit: str | None) -> set[str]:
+    return set(world.repo.at(world.integration.path).git("ls-tree", "-r", "--name-only", str(commit)).split("\n"))
+
+
+@pytest.mark.req("G2")
+async def test_work_that_began_on_a_culprit_does_not_bring_it_back(world: Any) -> None:
+    async with Queue(world).open({"bad": {}, "later": {}}) as queue:
+        bad = await world.work("bad.1", bad="x\n", **{"src/b.py": "b\nbad\n"})
+        await queue.complete("bad", bad)
+        tip = (await queue.merge("bad.1")).tip
+        later = await world.work("later.1", tip, later="y\n")
+        await queue.complete("later", later, base=tip)
+        await queue.merge("later.1")
+        view = await validated(queue, "bad")
+    assert left_out(view) == {"bad"}
+    assert names_of(world, view.tip) - names_of(world, world.base) == {"later"}
+    repo = world.repo.at(world.integration.path)
+    assert bad not in repo.git("rev-list", view.tip or "").split("\n"), "a later merge of bad would do nothing"
+    assert repo.git("show", "-s", "--format=%P", view.tip or "") == world.base
+    repo.git("fsck", "--strict")
+
+
+@pytest.mark.req("G2")
+async def test_work_that_cannot_be_merged_without_a_culprit_is_left_out_with_it(world: Any) -> None:
+    async with Queue(world).open({"bad": {}, "built-on-it": {}, "free": {}}) as queue:
+        await queue.complete("bad", await world.work("bad.1", bad="x\n"))
+        tip = (await queue.merge("bad.1")).tip
+        await queue.complete("built-on-it", await world.work("built-on-it.1", tip, bad="changed\n"), base=tip)
+        await queue.complete("free", await world.work("free.1", free="f\n"))
+        await queue.merge("built-on-it.1", "free.1")
+        view = await validated(queue, "bad")
+    assert names_of(world, view.tip) - names_of(world, world.base) == {"free"}
+    assert "cannot be merged then, in bad" in str(view.left_out("built-on-it"))
+
+
+@pytest.mark.req("G2", "M12")
+async def test_cut_off_between_the_record_and_the_tip_it_goes_on_from_the_record(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Queue(world).open({"a": {}, "bad": {}, "c": {}}) as queue:
+        for task in ("a", "bad", "c"):
+            await queue.complete(task, await world.work(f"{task}.1", **{task: "x\n"}))
+        before = (await queue.merge("a.1", "bad.1", "c.1")).tip
+        put = queue.session.store.put
+        monkeypatch.setattr(queue.session.store, "put", None)
+        with pytest.raises(TypeError):
+            await validated(queue, "bad")
+        monkeypatch.setattr(queue.session.store, "put", put)
+        cut = await queue.session.view()
+        assert (cut.tip, left_out(cut)) == (before, {"bad"})
+        view = await validated(queue, "bad")
+    assert names_of(world, view.tip) - names_of(world, world.base) == {"a", "c"}
+
+
+# Fencing -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("S9", "T3", "G1")
+async def test_an_attempt_that_was_replaced_cannot_be_merged(world: Any) -> None:
+    """The decision to merge t.1 was made on a view in which it was the latest."""
+    async with Queue(world).open({"t": {}}) as queue:
+        await queue.complete("t", await world.work("t.1", old="x\n"))
+        stale = await queue.session.view()
+        await queue.complete("t", await world.work("t.2", new="y\n"))
+        with pytest.raises(Conflict):
+            await queue.merger().integrate(stale, Integrate("t", "t.1"))
+        assert (await queue.session.view()).tip is None
+        view = await queue.merge("t.2")
+    assert names_of(world, view.tip) - names_of(world, world.base) == {"new"}
+
+
+@pytest.mark.req("S9", "G1")
+async def test_a_holder_that_lost_its_claim_reports_nothing_and_what_it_commits_later_is_not_merged(world: Any) -> None:
+    async with Queue(world).open({"t": {}}) as queue:
+        agent = await queue.assign("t")
+        zombie = await queue.session.claim(agent, (), {"host": "h", "pid": 1}, queue.lease)
+        tree = await world.add(agent)
+        attempt = (await queue.session.view()).attempt(agent)
+        assert attempt is not None
+        await queue.session.drop_claim(attempt)
+        lost = (await queue.session.view()).attempt(agent)
+        assert lost is not None
+        await queue.session.end(lost, State.FAILED, {"code": "lost", "reason": "lost"})
+        await queue.complete("t", await world.work("t.2", new="y\n"))
+        late = tree.commit("too late", late="z\n")
+        with pytest.raises(Fenced):
+            await zombie.finish(State.COMPLETED, {"code": "completed", "commit": late})
+        stale = await queue.session.view()
+        assert await queue.merger().integrate(stale, Integrate("t", agent)) == 0, "it is not even completed"
+        moved = world.repo.at(world.session.agents_path)
+        moved.git("update-ref", "refs/heads/t.2", late)
+        view = await queue.merge("t.2")
+    assert names_of(world, view.tip) - names_of(world, world.base) == {"new"}
+
+
+@pytest.mark.req("S9", "G1", "M12")
+async def test_a_leader_that_was_replaced_merges_nothing(world: Any) -> None:
+    async with Queue(world).open({"t": {}}) as queue:
+        await queue.complete("t", await world.work("t.1", new="y\n"))
+        view = await queue.session.view()
+        await queue.session.store.delete(queue.session.keys.leader)
+        await queue.session.store.create(queue.session.keys.leader, b"{}", queue.lease)
+        with pytest.raises(Fenced):
+            await queue.merger().integrate(view, Integrate("t", "t.1"))
+        assert (await queue.session.view()).tip is None

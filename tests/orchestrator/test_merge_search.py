@@ -126,9 +126,8 @@ def trees(draw: st.DrawFn) -> tuple[Tasks, list[frozenset[str]], dict[str, list[
             broken.append(frozenset(free.pop() for _ in range(size)))
     needs: dict[str, list[str]] = {}
     for task in sorted(free):
-        before = [other for other in free if order.index(other) < order.index(task)]
-        if before and draw(st.booleans()):
-            needs[task] = [draw(st.sampled_from(before))]
+        before: list[str] = [other for other in free if order.index(other) < order.index(task)]
+        needs[task] = draw(st.lists(st.sampled_from(before), max_size=1)) if before else []
     return order, broken, needs
 
 

@@ -79,7 +79,7 @@ class FinalValidation:
 
         needs = {task: view.tasks[task].needs for task in order}
         findings = await Search(order, needs, probe, self._width).run()
-        tip = await rebuild.commit(findings.kept)
+        tip = await rebuild.keep(findings.kept)
         why = _reasons(order, needs, findings)
         for task, record in why.items():
             log.warning("%s left out: %s", task, record["refused"])
@@ -103,9 +103,7 @@ class FinalValidation:
             await self._session.store.transact(writes, (), appends, self._fence)
 
 
-def _reasons(
-    order: Sequence[str], needs: Mapping[str, Sequence[str]], findings: Findings
-) -> dict[str, dict[str, Any]]:
+def _reasons(order: Sequence[str], needs: Mapping[str, Sequence[str]], findings: Findings) -> dict[str, dict[str, Any]]:
     """Return what to record of each task that is left out."""
     if findings.hopeless is not None:
         text = f"validation failed on the merged tree, whichever one task is left out: {findings.hopeless.text}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.git.batch import contents
-from coordstore_orchestrator.git.objects import Identity, algorithm_of, commit_text, write_loose
+from coordstore_orchestrator.git.objects import Identity, algorithm_of, commit_text, sync_loose, write_loose
 from coordstore_orchestrator.git.refs import read_ref, write_file, write_ref
 from coordstore_orchestrator.git.run import failure, git, text_of, to_end
 from coordstore_orchestrator.git.skeleton import Skeleton
@@ -126,7 +126,14 @@ class Integration:
         await to_end(write_file, self.path / "info/attributes", info_attributes(files))
 
     async def merge(
-        self, ours: str, theirs: str, *, message: str, base: str | None = None, author: Identity | None = None
+        self,
+        ours: str,
+        theirs: str,
+        *,
+        message: str,
+        base: str | None = None,
+        author: Identity | None = None,
+        durable: bool = True,
     ) -> MergeResult:
         """Merge one commit into another, always by a merge commit of its own.
 
@@ -136,6 +143,7 @@ class Integration:
             message: What the commit says.
             base: Where the work began, when known: tells a merge into that very commit apart.
             author: Who merges; default: the user.
+            durable: Whether the commit is on the disk on return; False: a trial, for which `sync` may be called later.
 
         Raises:
             GitError: An object is missing, or the two have no history in common.
@@ -146,10 +154,10 @@ class Integration:
         if conflicts is not None:
             return MergeResult(None, conflicts)
         text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
-        return MergeResult(await self._write(text, durable=True), fast=base == ours)
+        return MergeResult(await self._write(text, durable=durable), fast=base == ours)
 
     async def replay(self, ours: str, base: str, theirs: str, *, message: str) -> MergeResult:
-        """Carry the change between two commits over to another, without the history before it.
+        """Carry the change between two commits over to another, without the history before it; `sync` makes it durable.
 
         Args:
             ours: The id, in full, of what the change goes onto: the only parent.
@@ -171,7 +179,16 @@ class Integration:
         tree, conflicts = await self._merged_tree(*sides)
         if conflicts is not None:
             return MergeResult(None, conflicts)
-        return MergeResult(await self._write(self._text(tree, [ours], message), durable=True))
+        return MergeResult(await self._write(self._text(tree, [ours], message)))
+
+    async def sync(self, commits: Sequence[str]) -> None:
+        """Make merge commits durable that were trials so far.
+
+        Args:
+            commits: Their ids.
+        """
+        for oid in commits:
+            await to_end(sync_loose, self.path / "objects", oid)
 
     async def _merged_tree(self, ours: str, theirs: str) -> tuple[str, tuple[Conflict, ...] | None]:
         """Return the merged tree, and what conflicts in it; None: nothing."""

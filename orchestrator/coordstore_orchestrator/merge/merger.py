@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordstore.model import Check, Put
-from coordstore.session import events
+from coordstore.session import State, events
+from coordstore.session.keys import agent_name
 from coordstore.session.values import as_value
 from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
@@ -70,8 +71,8 @@ class Merger:
         """
         task = view.tasks[action.task]
         attempt = view.attempt(action.agent)
-        if attempt is None:
-            return 0
+        if attempt is None or attempt.state is not State.COMPLETED:
+            return 0  # what nobody's claim vouches for is not looked at
         tip = await self._session.store.get(view.keys.tip)  # the view may not show the merge before yet
         onto = tip.value.decode() if tip else self._base
         verdict = await self._try(task, attempt, onto)
@@ -111,6 +112,8 @@ class Merger:
             Check(keys.merged(attempt.task), revision=0),
             Check(keys.tip, revision=tip_revision),
             Check(keys.agent(attempt.agent, "status"), revision=attempt.entries["status"].revision),
+            # A later attempt, whoever made it, takes the place of this one.
+            Check(keys.agent(agent_name(attempt.task, attempt.number + 1), "status"), revision=0),
         ]
         told = events.Integrated(
             merged=verdict.tip is not None,

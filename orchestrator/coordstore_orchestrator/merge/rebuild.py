@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Rebuild", "Unmergeable", "merge_order"]
 
 
-class Unmergeable(Exception):  # noqa: N818  (an outcome: it never leaves this package)
+class Unmergeable(Exception):
     """A task's work conflicts without what is left out.
 
     Args:
@@ -72,6 +72,12 @@ class Rebuild:
                 self._tips[wanted[: count + 1]] = await self._add(self._tips[done], wanted[count], done)
         return self._tips[wanted]
 
+    async def keep(self, tasks: Sequence[str]) -> str:
+        """Return the commit of these tasks as `commit` does, made durable."""
+        tip, wanted = await self.commit(tasks), tuple(tasks)
+        await self._integration.sync([self._tips[wanted[:count]] for count in range(1, len(wanted) + 1)])
+        return tip
+
     async def _add(self, tip: str, task: str, done: tuple[str, ...]) -> str:
         attempt = self._view.attempt(str(self._view.merged(task).get("agent")))
         commit = attempt.result.get("commit") if attempt else None
@@ -82,7 +88,7 @@ class Rebuild:
         within = self._within.get(base)
         merged: MergeResult
         if within is not None and set(within) <= set(done):
-            merged = await self._integration.merge(tip, str(commit), message=message)
+            merged = await self._integration.merge(tip, str(commit), message=message, durable=False)
         else:
             merged = await self._integration.replay(tip, base, str(commit), message=message)
         if merged.oid is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from coordstore_orchestrator.git.errors import GitError
 from coordstore_orchestrator.git.leftovers import lend_index
@@ -37,7 +37,7 @@ class Scratch:
         self._all: set[str] = set()
         self._free: list[str] = []
 
-    async def __aenter__(self) -> Scratch:
+    async def __aenter__(self) -> Self:
         """Give the set; nothing is checked out yet."""
         return self
 
