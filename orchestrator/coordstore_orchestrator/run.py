@@ -203,7 +203,8 @@ class Run:
     async def _drive(self, view: SessionView, tools: _Tools) -> SessionView:
         """Run orchestrator and workers until the session is settled or drained."""
         options, lease = self._options, tools.leadership.lease
-        merger = Merger(self._session, tools.leadership, tools.integration, tools.base)
+        again = int(view.meta.get("hand_back") or 0)
+        merger = Merger(self._session, tools.leadership, tools.integration, tools.base, again)
         self._worker = Worker(self._session, AttemptRunner(self._site(view, tools)), options.slots, self._holder)
         self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, merger, options.seen)
         self._pass_on()

@@ -58,8 +58,8 @@ class Queue:
         await claim.finish(State.COMPLETED, {"code": "completed", "commit": commit})
         return agent
 
-    def merger(self) -> Merger:
-        return Merger(self.session, self.leadership, self.world.integration, self.world.base)
+    def merger(self, hand_back: int = 0) -> Merger:
+        return Merger(self.session, self.leadership, self.world.integration, self.world.base, hand_back)
 
     async def merge(self, *agents: str) -> SessionView:
         merger = self.merger()

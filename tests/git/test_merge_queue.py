@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 
 from coordstore.errors import Conflict, Fenced
 from coordstore.session import State
+from coordstore_orchestrator.merge.conflicts import as_hint, as_record
 from coordstore_orchestrator.merge.final import FinalValidation
+from coordstore_orchestrator.merge.integrate import Conflict as MergeConflict
 from coordstore_orchestrator.merge.search import Failure
-from coordstore_orchestrator.monitor.decide import Integrate
+from coordstore_orchestrator.monitor.decide import Assign, Integrate, decide
 from tests.git.queue import Queue, import_branches, import_files
 
 if TYPE_CHECKING:
@@ -140,6 +143,68 @@ async def test_cut_off_between_the_record_and_the_tip_it_goes_on_from_the_record
         assert (cut.tip, left_out(cut)) == (before, {"bad"})
         view = await validated(queue, "bad")
     assert names_of(world, view.tip) - names_of(world, world.base) == {"a", "c"}
+
+
+# Conflicts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("G1", "M9")
+async def test_a_conflict_is_told_by_file_and_hunk_and_both_sides_are_kept(world: Any) -> None:
+    async with Queue(world).open({"one": {}, "two": {}, "three": {}}) as queue:
+        first = await world.work("one.1", **{"src/a.py": "ONE\ntwo\nthree\n"})
+        second = await world.work("two.1", **{"src/a.py": "1\ntwo\nthree\n", "more": "x\n"})
+        await queue.complete("one", first)
+        await queue.complete("two", second)
+        await queue.complete("three", await world.work("three.1", three="3\n"))
+        view = await queue.merge("one.1", "two.1", "three.1")
+    record = view.merged("two")
+    assert record["refused"] == "conflicts with what was merged before it, in src/a.py"
+    assert (record["files"], record["work"]) == (["src/a.py"], second)
+    (conflict,) = record["conflicts"]
+    assert (conflict["path"], conflict["kind"]) == ("src/a.py", "contents")
+    assert "ONE" in conflict["hunks"][0]
+    assert "\n1\n" in conflict["hunks"][0]
+    assert view.left_out("two") == record["refused"]
+    assert names_of(world, view.tip) - names_of(world, world.base) == {"three"}, "the others go on"
+    assert await world.session.branch("two.1") == second
+    assert world.repo.at(world.integration.path).git("show", f"{view.tip}:src/a.py") == "ONE\ntwo\nthree"
+
+
+@pytest.mark.req("G1", "T3")
+async def test_work_that_conflicts_goes_back_so_often_and_no_more(world: Any) -> None:
+    async with Queue(world).open({"one": {}, "two": {}}) as queue:
+        await queue.complete("one", await world.work("one.1", **{"src/a.py": "ONE\ntwo\nthree\n"}))
+        tip = (await queue.merge("one.1")).tip
+        records = []
+        for number in (1, 2):
+            work = await world.work(f"two.{number}", **{"src/a.py": f"{number}\ntwo\nthree\n"})
+            await queue.complete("two", work)
+            merger = queue.merger(hand_back=1)
+            await merger.integrate(await queue.session.view(), Integrate("two", f"two.{number}"))
+            view = await queue.session.view()
+            records.append(view.merged("two"))
+            assert view.tip == tip
+            assert [action.task for action in decide(view) if isinstance(action, Assign)] == ["two"] * (number == 1)
+    assert [(record["agent"], record.get("returned")) for record in records] == [("two.1", True), ("two.2", None)]
+    hint = as_hint(records[0])
+    assert "(two.1) conflicts with what was merged before it, in src/a.py" in hint
+    assert "<<<<<<<" in hint
+    assert f"git show {records[0]['work']}" in hint
+
+
+@pytest.mark.req("G1")
+async def test_names_of_two_branches_that_are_one_file_elsewhere_conflict(world: Any) -> None:
+    async with Queue(world).open({"one": {}, "two": {}}) as queue:
+        await queue.complete("one", await world.work("one.1", **{"docs/Read.md": "1\n"}))
+        await queue.complete("two", await world.work("two.1", **{"docs/READ.md": "2\n"}))
+        view = await queue.merge("one.1", "two.1")
+    assert "one file where case does not count" in str(view.left_out("two"))
+
+
+def test_a_conflict_of_any_size_fits_into_a_record() -> None:
+    many = [MergeConflict(f"f{number}", "contents", "m" * 5000, ("h" * 4000,) * 10) for number in range(1000)]
+    assert len(json.dumps(as_record(many))) < 60_000
+    assert as_record(many)[0]["hunks"]
 
 
 # Fencing -------------------------------------------------------------------------------------------------------------
