@@ -101,7 +101,9 @@ def load_checked(path: Path, agent: str | None) -> Plan:
 def _meta(plan: Plan) -> dict[str, Any]:
     """Return the session's record, without what the repository decides."""
     data = plan.model_dump(mode="json", by_alias=True, exclude_none=True)
-    kept: dict[str, Any] = {name: data[name] for name in ("goal", "agent", "setup", "validate") if name in data}
+    kept: dict[str, Any] = {
+        name: data[name] for name in ("goal", "agent", "setup", "validate", "hand_back") if name in data
+    }
     return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
 
 
