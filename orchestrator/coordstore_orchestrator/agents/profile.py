@@ -59,6 +59,8 @@ class Profile:
         fallback: Profiles to try, in order, when this one cannot start.
         limits: Limits for tasks that set none: steps, idle, deadline (seconds), cost (US dollars), attempts.
         litter: Patterns of files that it leaves in the worktree and that are nobody's work.
+        output: How its output is read; ``plain`` is for what just prints.
+        version: The arguments that make the program print its version.
         summary: One line for people.
 
     Raises:
@@ -76,6 +78,8 @@ class Profile:
     fallback: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     litter: tuple[str, ...] = ()
+    output: str = "plain"
+    version: tuple[str, ...] = ("--version",)
     summary: str = ""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
-__all__ = ["CommandRef", "UnknownProfile", "known_profiles", "plain_profile", "resolve_agent"]
+__all__ = ["CommandRef", "UnknownProfile", "agent_plugins", "known_profiles", "plain_profile", "resolve_agent"]
 
 
 class UnknownProfile(CoordError, LookupError):
@@ -44,7 +44,7 @@ def known_profiles() -> dict[str, Profile]:
             raise InvalidArgument(message)
         found[profile.name] = profile
 
-    _manager().hook.register_profiles(register=register)
+    agent_plugins().hook.register_profiles(register=register)
     return dict(sorted(found.items()))
 
 
@@ -84,8 +84,8 @@ def _unknown(name: str, profiles: Mapping[str, Profile]) -> str:
 
 
 @functools.cache
-def _manager() -> pluggy.PluginManager:
-    """Return the library's plugin manager, which knows our hook from here on."""
+def agent_plugins() -> pluggy.PluginManager:
+    """Return the library's plugin manager, which knows our hooks from here on."""
     from coordstore.plugins import plugin_manager
     from coordstore_orchestrator.agents import builtin, hookspecs
 
