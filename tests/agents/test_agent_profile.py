@@ -150,7 +150,7 @@ def test_a_plan_names_a_profile_or_gives_a_command() -> None:
         ({"env_set": {"COORD_STORE": "x"}}, "do not begin with COORD_"),
         ({"env_set": {"A=B": "x"}}, "takes plain names"),
         ({"limits": {"seconds": 1}}, "unknown limits seconds"),
-        ({"model": "default", "models": ("a", "b")}, "its model 'default' is none of its models a, b"),
+        ({"model": "c", "models": ("a", "b")}, "its model 'c' is none of its models a, b"),
     ],
 )
 def test_a_wrong_profile_says_what_to_change(wrong: dict[str, Any], said: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from coordstore.errors import CoordError, InvalidArgument
@@ -59,17 +60,18 @@ def resolve_agent(
     """Return the profile that a plan means.
 
     Args:
-        reference: A profile's name, or ``{command: [argv…]}``.
+        reference: A profile's name, ``PROFILE:MODEL``, or ``{command: [argv…]}``.
         profiles: The profiles by name.
 
     Raises:
         UnknownProfile: There is none of that name.
-        InvalidArgument: The reference is neither, or its command is empty.
+        InvalidArgument: The reference is neither, or its command is empty, or the profile does not take the model.
     """
     if isinstance(reference, str):
-        if reference not in profiles:
-            raise UnknownProfile(_unknown(reference, profiles))
-        return profiles[reference]
+        name, colon, model = reference.partition(":")
+        if name not in profiles:
+            raise UnknownProfile(_unknown(name, profiles))
+        return replace(profiles[name], model=model) if colon else profiles[name]
     command = reference.get("command") if hasattr(reference, "get") else getattr(reference, "command", None)
     if isinstance(command, str) or not command or not all(isinstance(part, str) for part in command):
         message = f"agent {reference!r}: give a profile's name or {{command: [program, argument, …]}}"
