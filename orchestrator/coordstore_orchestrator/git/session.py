@@ -248,18 +248,20 @@ class SessionRepository:
         (admin / "index.lock").unlink(missing_ok=True)
         (record / "index").replace(admin / "index")
 
-    async def untracked(self, agent: str, path: str | Path) -> list[str]:
+    async def untracked(self, agent: str, path: str | Path, *, changed: bool = False) -> list[str]:
         """Return what lies in a worktree and is neither tracked nor ignored; a whole new folder as one, with ``/``.
 
         Args:
             agent: Whose.
             path: Its worktree.
+            changed: Also what is tracked and differs from the base, deleted files included.
 
         Raises:
             GitError: git failed.
         """
         where = Path(path)
         args = ["ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z"]
+        args += ["--modified", "--deleted", "--deduplicate"] if changed else []
         result = await git(args, cwd=where, env=self._env(agent, where))
         return text_of(result.stdout).split("\0")[:-1]
 
