@@ -44,6 +44,9 @@ class Deed(NamedTuple):
     appends: tuple[tuple[str, bytes], ...] = ()
 
 
+COMPACT = Deed("compact")
+
+
 def put(key: str, value: bytes) -> Deed:
     """Return the deed of writing a key."""
     return Deed("put", key, value)

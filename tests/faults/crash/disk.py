@@ -8,12 +8,12 @@ Theory. Everything done to files is cut into operations that a disk keeps or los
 
 `fdatasync` of a file forces the operations on its bytes that were done before, and nothing else, its name least of
 all; `fsync` of a directory forces those on the names in it. A directory whose own name is lost takes what is in it
-along. Nothing else orders anything: of what is not forced any subset may be there. After a sync that failed, what it
-should have forced is never forced again, whatever a second one says.
+along. Nothing else orders anything: of what is not forced any subset may be there. After a sync of bytes that failed,
+what it should have forced is never forced again, whatever a second one says; a directory's names a second one forces.
 
 A *recording* is a start and a row of events: operations, syncs and acknowledgements. At each point of it the power
 may go: the states are the forced operations with all subsets of the pending ones, up to six of these; of more, the
-telling subsets: none, all, each one missing, each one alone, every prefix, and forty at random.
+telling subsets: none, all, each one missing, each one alone, every prefix, all of the newest four, and forty at random.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 ALL_SUBSETS = 6
 RANDOM_SUBSETS = 40
+NEWEST = 4
 ROOT = 0
 
 
@@ -282,14 +283,28 @@ class Recording:
             yield frozenset(at for at in pending if chance.random() < share)
 
     def cases(self, chance: random.Random) -> list[tuple[int, frozenset[int]]]:
-        """Return every point with every loss: the extremes of all points first, the others shuffled."""
-        extremes, others = [], []
+        """Return every point with every loss: the extremes of all points first, the others shuffled.
+
+        Of the others, those come twice as early in which the newest operations are lost in part: they are what one
+        deed did.
+        """
+        extremes, near, others = [], [], []
         for point in self.points():
             found = [(point, lost) for lost in self.losses(point, chance)]
             extremes += found[:2]
             others += found[2:]
+            near += [(point, lost) for lost in self._newest(point)]
         chance.shuffle(others)
-        return extremes + others
+        chance.shuffle(near)
+        mixed = [case for pair in itertools.zip_longest(near, others) for case in pair if case is not None]
+        return extremes + mixed
+
+    def _newest(self, point: int) -> Iterator[frozenset[int]]:
+        _, pending = self.pending(point)
+        newest = pending[-NEWEST:]
+        if len(pending) > ALL_SUBSETS:
+            for size in range(1, len(newest)):
+                yield from map(frozenset, itertools.combinations(newest, size))
 
 
 def telling(pending: Sequence[int]) -> Iterator[frozenset[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import random
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordstore.errors import CoordError
+from coordstore.hostkit import boot
 from tests.faults.crash.deeds import Contents, contents
 from tests.faults.crash.disk import ROOT, Disk, Recording, State
 from tests.faults.crash.plants import planted
@@ -45,17 +47,24 @@ class Taped:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield an empty directory in memory."""
-    with tempfile.TemporaryDirectory(prefix="coord-crash-", dir=FAST) as folder:
-        yield Path(folder)
+    """Yield an empty directory in memory; the reboots in its course end with it, and recoveries are no news."""
+    log = logging.getLogger("coordstore")
+    before, level = boot._LINUX, log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with tempfile.TemporaryDirectory(prefix="coord-crash-", dir=FAST) as folder:
+            yield Path(folder)
+    finally:
+        boot._LINUX = before
+        boot.boot_id.cache_clear()
+        log.setLevel(level)
 
 
 def record(scheme: str, scenario: Scenario, plant: str = "") -> Taped:
     """Run a scenario under strace and return what it did to the disk."""
     with scratch() as outside:
         folder = outside / "disk"
-        (folder / "store").mkdir(parents=True, mode=0o700)
-        (folder / "store").chmod(0o700)
+        folder.mkdir()
         program = [sys.executable, "-m", "tests.faults.crash.workload", scheme, str(folder), scenario.name, plant]
         if scenario.before:
             subprocess.run([*program, "before"], cwd=REPOSITORY, check=True)
@@ -136,8 +145,16 @@ def prefixes(scenario: Scenario) -> tuple[str, ...]:
     return tuple(scenario.prefix(actor) for actor in range(len(scenario.deeds)))
 
 
-def replay(taped: Taped, most: int, seed: int, plant: str = "") -> tuple[int, list[str]]:
-    """Judge so many distinct states of a recording, at most; return how many there were, and what was wrong."""
+def replay(taped: Taped, most: int, seed: int, plant: str = "", enough: int = 20) -> tuple[int, list[str]]:
+    """Judge so many distinct states of a recording, at most; return how many there were, and what was wrong.
+
+    Args:
+        taped: The recording.
+        most: How many states.
+        seed: Chooses them.
+        plant: A bug planted in the judged store.
+        enough: How many wrong states end it.
+    """
     seen: dict[bytes, Found] = {}
     judgements: set[tuple[bytes, int]] = set()
     wrong = []
@@ -153,6 +170,8 @@ def replay(taped: Taped, most: int, seed: int, plant: str = "") -> tuple[int, li
                 seen[digest] = looked_at(taped.scheme, state, folder)
             if problem := judged(taped.scenario, acks, seen[digest]):
                 wrong.append(f"{taped.scheme} {taped.scenario.name!r} {where(recording, state)}: {problem}")
+                if len(wrong) >= enough:
+                    break
     return len(seen), wrong
 
 

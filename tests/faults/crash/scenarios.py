@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tests.faults.crash.deeds import SOME, Deed, Ledger, append, put, transact
+from tests.faults.crash.deeds import COMPACT, SOME, Deed, Ledger, append, put, transact
 
 BIG: Final = b"x" * SOME
 BOTH: Final = ("file", "sqlite")
@@ -70,7 +70,6 @@ def own(actor: int, rounds: int) -> tuple[Deed, ...]:
 
 EVENTS: Final = tuple(append("events/a1", b'{"n":%d}' % n, b'{"more":%d}' % n) for n in range(3))
 TWO: Final = (put("a", b"1"), append("s", b"one", b"two"))
-COMPACT: Final = Deed("compact")
 
 SCENARIOS: Final = (
     alone("create"),
