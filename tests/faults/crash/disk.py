@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
 PAGE = 4096
@@ -223,10 +223,10 @@ class Recording:
         self.do(Name(folder, name, node))
         return node
 
-    def sync(self, home: int, *, before: int | None = None, failed: bool = False) -> None:
-        """Force what was done to a node before an event; when it failed: nothing, and never again."""
-        places = range(len(self.events) if before is None else before)
-        mine = {at for at in places if getattr(self.events[at], "home", None) == home} - self._doomed
+    def sync(self, home: int, *, under_way: Collection[int] = (), failed: bool = False) -> None:
+        """Force what was done to a node, but for what was not over when it began; when it failed: nothing, ever."""
+        done = set(range(len(self.events))) - self._doomed - set(under_way)
+        mine = {at for at in done if getattr(self.events[at], "home", None) == home}
         if failed:
             self._doomed |= mine
         else:

@@ -190,8 +190,8 @@ class Reader:
     def _fdatasync(self, call: Call) -> None:
         path = call.path()
         self._note(call, path)
-        before = next((at for at, end in enumerate(self._ends) if end > call.began), len(self._ends))
-        self.recording.sync(ROOT if f"{path}/" == self._root else self._node(path), before=before)
+        under_way = [at for at, end in enumerate(self._ends) if end > call.began]
+        self.recording.sync(ROOT if f"{path}/" == self._root else self._node(path), under_way=under_way)
 
     _fsync = _fdatasync
 
