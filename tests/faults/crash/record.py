@@ -129,7 +129,7 @@ def judged(scenario: Scenario, acks: list[Ack], found: Found) -> str:
     if identity - {found.store_id}:
         return f"opened as {identity}, now it is {found.store_id}"
     for actor in range(len(scenario.deeds)):
-        done = max((ack.deeds for ack in acks if int(ack.actor) == actor), default=0)
+        done = max((ack.deeds for ack in acks if ack.actor == str(actor)), default=0)
         legal = [ledger.shown(scenario.prefix(actor)) for ledger in scenario.ledgers(actor)[done : done + 2]]
         seen = found.contents.part(scenario.prefix(actor))
         if seen not in legal:
