@@ -140,7 +140,7 @@ def die_after(work: Callable[[int, int], None], its_in: int, its_out: int) -> No
     """Do the work of a child and end it without a return to what was forked."""
     try:
         work(its_in, its_out)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  (nothing may leave this child)
         # The parent finds the pipe closed; a person finds this.
         traceback.print_exc()
         os._exit(1)

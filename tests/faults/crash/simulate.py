@@ -82,7 +82,7 @@ class Simulation:
         self.tally = Tally()
 
     def cut(self, most: int, enough: int = 20) -> Tally:
-        """Run the workload, cut the power at each call, and judge distinct states up to a number, or enough bad ones."""
+        """Run the workload, cut the power at each call, and judge distinct states up to a number or enough bad ones."""
         deeds = workload(self._seed)
         recording = self._run(deeds)
         wanted = legal(deeds)
