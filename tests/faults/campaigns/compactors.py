@@ -105,6 +105,7 @@ async def judged(url: str, counts: list[int]) -> list[str]:
                 revision, followed[number], left = record.revision, record.sequence, left - 1
                 if not left:
                     break
+        revision = await store.put("k/end", b"")
         entries = {entry.key: entry for entry in (await store.list("k")).entries}
         async with aclosing(store.watch("k", since=floor)) as changes:
             latest = {change.key: change.entry async for batch in upto(changes, revision) for change in batch.changes}
