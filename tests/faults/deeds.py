@@ -155,7 +155,11 @@ def groups() -> list[str]:
 
 
 async def attempted(store: StoreBase, dial: Dial, number: int, under: str, base: float = 0.0) -> str:
-    """Do a deed at its time, counted from another one; return ``ok``, ``refused``, ``unknown``, or the error when it should not have been."""
+    """Do a deed at its time, counted from another one.
+
+    Returns:
+        ``ok``, ``refused`` or ``unknown``; any other error as it is.
+    """
     deed = DEEDS[number]
     dial.time = max(dial.time, base + MINUTE * (number + 1))
     try:

@@ -95,7 +95,7 @@ async def judged(url: str, counts: list[int]) -> list[str]:
             entry = await store.get(f"k/{number}")
             if entry is None or int(entry.value) != count:
                 wrong.append(f"k/{number} is {entry and entry.value!r}, {count} was acknowledged")
-        followed = {number: 0 for number in range(len(counts))}
+        followed = dict.fromkeys(range(len(counts)), 0)
         revision, left = 0, sum(counts)
         async with aclosing(store.follow("s")) as feed:
             async for record in feed:
