@@ -175,7 +175,7 @@ class Trial(NamedTuple):
         opened: Whether the store opened at all; None: it did not live to say so.
         injected: The lines of the trace in which something was injected.
         trace: All lines.
-        status: How the process ended.
+        closed: Whether it lived to close the store, or not to open it.
     """
 
     outcomes: dict[int, str]
@@ -183,7 +183,7 @@ class Trial(NamedTuple):
     opened: bool | None
     injected: list[str]
     trace: list[str]
-    status: int | None
+    closed: bool
 
     @property
     def unsure(self) -> list[int]:
@@ -223,20 +223,19 @@ def traced(
         one.line.say("go")
         said = one.rest()
         one.process.join()
-        status = one.process.exitcode
         if tracer is not None:
             tracer.wait()
     trace = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return _told(said, trace, status)
+    return _told(said, trace)
 
 
-def _told(said: list[list[str]], trace: list[str], status: int | None) -> Trial:
+def _told(said: list[list[str]], trace: list[str]) -> Trial:
     outcomes = {int(words[1]): words[2] for words in said if words[0] == "end"}
     outcomes |= {len(DEEDS): " ".join(words) for words in said if words[0] == "!"}
     begun = sum(words[0] == "begin" for words in said)
     shut = any(words[0] == "closed" for words in said)
     is_open = True if begun else (False if shut else None)
-    return Trial(outcomes, begun, is_open, [line for line in trace if "(INJECTED)" in line], trace, status)
+    return Trial(outcomes, begun, is_open, [line for line in trace if "(INJECTED)" in line], trace, shut)
 
 
 def _attached(pid: int, tracer: subprocess.Popen[bytes]) -> None:
