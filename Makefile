@@ -10,16 +10,16 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench faults docs format wheel clean
+.PHONY: help demo test lint bench faults faults-etcd docs format wheel clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: compiled  ## several agents at work on a real repository, merged at the end
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
 test: $(READY)  ## the whole suite, then the wheel on every Python at hand
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/python scripts/try_wheel.py
 
 lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
@@ -36,6 +36,9 @@ bench: compiled  ## goals and figures of this machine
 
 faults: compiled  ## the full numbers of every fault on this machine, with a table at the end
 	$(BIN)/python -m tests.faults $(FAULTS)
+
+faults-etcd: compiled  ## the same on etcd: clusters in network namespaces, as root, about half an hour
+	$(BIN)/python -m tests.faults --group etcd $(FAULTS)
 
 docs: $(READY)  ## write the generated pages
 	$(BIN)/python scripts/requirements_table.py

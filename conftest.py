@@ -18,6 +18,7 @@ from sybil.evaluators.doctest import NUMBER
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,3 +159,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     examples = [item for item in items if isinstance(item, SybilItem)]
     examples.sort(key=lambda item: (str(item.path), item.example.line))
     items[:] = [*(item for item in items if not isinstance(item, SybilItem)), *examples]
+
+
+# Several processes ---------------------------------------------------------------------------------------------------
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist brings no types
+    """Keeps a file's tests in one process, for they share what is dear to set up; fault trials go where room is."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith("tests/faults/") else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Hand out tests file by file when several processes run the suite."""
+    return ByFile(config, log)

@@ -156,9 +156,12 @@ class Journal:
         self._load()
         self.mark = Mark(self._store_id, self._boot, self.at, self.at, self.replica.revision)
         if mark is not None:
-            self.mark = self.mark._replace(bad_tail=mark.bad_tail, floor=mark.floor, turn=mark.turn)
+            self.mark = self.mark._replace(floor=mark.floor, turn=mark.turn)
             if mark.synced > self.at:
                 self._advance(mark.synced)
+            # An old mark may tell of a failed sync in a segment long left behind; ours has seen none.
+            bad_tail = mark.bad_tail and mark.committed.segment == self.at.segment
+            self.mark = self.mark._replace(bad_tail=bad_tail)
         elif self._tail()[1]:
             message = f"{self.layout.mark} and the end of the log are both damaged: restore the store from a backup"
             raise Corrupt(message)

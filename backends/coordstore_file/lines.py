@@ -116,10 +116,12 @@ class StreamView:
             if self._fs.read(handle, len(piece.data), piece.offset) != piece.data:
                 self._ends.pop(name, None)
                 self._fs.truncate(handle, piece.offset)
-                self._fs.write_all(handle, piece.data, piece.offset)
                 for later in self._files(name):
                     if later > piece.revision:
                         self._fs.unlink(self._path(name, later))
+            # Also where it is there already: after a sync that failed it may be in memory only, and a second sync of
+            # the same pages would say nothing.
+            self._fs.write_all(handle, piece.data, piece.offset)
             self._fs.fdatasync(handle)
         finally:
             self._fs.close(handle)

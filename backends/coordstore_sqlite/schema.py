@@ -114,7 +114,10 @@ def create(path: Path) -> None:
     finally:
         os.close(descriptor)
     draft.rename(path)
-    sync_directory(path.parent)
+    for folder in path.parents:
+        # The directories that lead here may be new as well; above our own, names are not ours to sync.
+        with contextlib.suppress(PermissionError):
+            sync_directory(folder)
 
 
 def check(database: sqlite3.Connection, path: Path) -> str:

@@ -230,8 +230,9 @@ class SessionView:
         return as_object(self.entries.get(self.keys.merged(task)))
 
     def left_out(self, task: str) -> str | None:
-        """Return why completed work was not integrated, or None."""
-        return words(self.merged(task).get("refused"))
+        """Return why completed work was not integrated, or None; of work that went back to its agent: None."""
+        record = self.merged(task)
+        return None if record.get("returned") else words(record.get("refused"))
 
     def landed(self, task: str) -> bool:
         """Tell whether a task's work is in the user's repository."""

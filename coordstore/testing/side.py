@@ -29,15 +29,28 @@ class Returned:
 
 @dataclass
 class Side:
-    """One of the two stores, and its own numbers for the model's revisions and for the leases by index."""
+    """One of the two stores, and its own numbers for the model's revisions and for the leases by index.
+
+    Attributes:
+        store: The store.
+        revisions: The model's revisions to this side's.
+        aliases: This side's revisions at which the model had none of its own, to the one before that has.
+        leases: The leases, by index.
+    """
 
     store: CoordStore
     revisions: dict[int, int] = field(default_factory=lambda: {0: 0})
+    aliases: dict[int, int] = field(default_factory=dict)
     leases: list[Lease] = field(default_factory=list)
 
     def revision(self, of_model: int) -> int:
         """Return this side's number for a revision of the model; one that is not there yet stays that."""
         return self.revisions.get(of_model, of_model + 1_000_000)
+
+    def position(self, of_model: int) -> int:
+        """Return the last of this side's numbers at which the model was at a revision: where a watch goes on."""
+        number = self.revision(of_model)
+        return max([number, *(alias for alias, first in self.aliases.items() if first == number)])
 
     def lease(self, index: int | None) -> Lease | None:
         """Return a lease by its index, wrapped around; None when there are none."""

@@ -23,6 +23,7 @@ from coordstore_orchestrator.merge.final import FinalValidation
 from coordstore_orchestrator.merge.integrate import Integration
 from coordstore_orchestrator.merge.land import land, release_epoch, take_epoch
 from coordstore_orchestrator.merge.merger import Merger
+from coordstore_orchestrator.merge.scratch import Scratch
 from coordstore_orchestrator.merge.validate import Validator
 from coordstore_orchestrator.monitor.decide import settled
 from coordstore_orchestrator.monitor.leadership import lead
@@ -202,7 +203,8 @@ class Run:
     async def _drive(self, view: SessionView, tools: _Tools) -> SessionView:
         """Run orchestrator and workers until the session is settled or drained."""
         options, lease = self._options, tools.leadership.lease
-        merger = Merger(self._session, tools.leadership, tools.integration, tools.base)
+        again = int(view.meta.get("hand_back") or 0)
+        merger = Merger(self._session, tools.leadership, tools.integration, tools.base, again)
         self._worker = Worker(self._session, AttemptRunner(self._site(view, tools)), options.slots, self._holder)
         self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, merger, options.seen)
         self._pass_on()
@@ -243,9 +245,13 @@ class Run:
         commands = view.meta.get("validate") or ()
         if not commands:
             return view
-        validator = Validator(tools.integration, self._folder, tools.guardian, commands, self._options.environ)
-        final = FinalValidation(self._session, tools.leadership, tools.integration, tools.base, validator.run)
-        return await final.run(view)
+        options, logs = self._options, self._folder / "logs" / "validate"
+        async with Scratch(tools.repository, self._folder / "validate") as scratch:
+            validator = Validator(scratch, logs, tools.guardian, commands, options.environ, options.slots)
+            final = FinalValidation(
+                self._session, tools.leadership, tools.integration, tools.base, validator.run, options.slots
+            )
+            return await final.run(view)
 
 
 async def _save_left_work(repository: SessionRepository) -> None:

@@ -150,7 +150,7 @@ def test_a_plan_names_a_profile_or_gives_a_command() -> None:
         ({"env_set": {"COORD_STORE": "x"}}, "do not begin with COORD_"),
         ({"env_set": {"A=B": "x"}}, "takes plain names"),
         ({"limits": {"seconds": 1}}, "unknown limits seconds"),
-        ({"model": "default", "models": ("a", "b")}, "its model 'default' is none of its models a, b"),
+        ({"model": "c", "models": ("a", "b")}, "its model 'c' is none of its models a, b"),
     ],
 )
 def test_a_wrong_profile_says_what_to_change(wrong: dict[str, Any], said: str) -> None:
@@ -163,7 +163,7 @@ def test_a_wrong_profile_says_what_to_change(wrong: dict[str, Any], said: str) -
 @pytest.mark.req("W1")
 def test_the_built_in_profiles_are_those_of_the_documentation() -> None:
     found = known_profiles()
-    assert list(found) == ["aider", "claude", "codex", "gemini", "mini", "opencode"]
+    assert list(found) == ["aider", "claude", "codex", "gemini", "mini", "opencode", "pi", "qwen"]
     assert {profile.name: profile for profile in BUILTIN} == found
 
 
@@ -198,7 +198,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> pluggy.PluginManager:
     manager = pluggy.PluginManager("coordstore")
     manager.add_hookspecs(agent_hookspecs)
     manager.register(builtin)
-    monkeypatch.setattr(registry, "_manager", lambda: manager)
+    monkeypatch.setattr(registry, "agent_plugins", lambda: manager)
     return manager
 
 

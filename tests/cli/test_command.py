@@ -261,6 +261,14 @@ def test_what_registered_for_the_exit_still_runs(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["backends", "events", "inspect", "bye"]
 
 
+def test_a_thread_that_lives_on_is_not_cut_short_and_keeps_the_exit_code() -> None:
+    program = "import threading; threading.Timer(0.2, print, ['done']).start(); "
+    program += "from coordstore.cli.main import main; main()"
+    argv = [sys.executable, "-c", program, "nothing-of-the-kind"]
+    done = subprocess.run(argv, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout) == (2, "done\n")
+
+
 @pytest.mark.req("C1")
 def test_a_store_in_trouble_is_a_sentence_and_exit_4(tmp_path: Path, coord: Callable[..., Any]) -> None:
     (tmp_path / "store.db").write_bytes(b"this is no database, whatever its name says" * 100)

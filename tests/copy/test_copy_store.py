@@ -373,8 +373,8 @@ async def test_a_store_at_work_is_copied_as_it_stood_at_one_revision(
 ) -> None:
     busy = Busy(source, seed)
     await busy.work(60)
-    writing = asyncio.create_task(busy.work(400))
-    async with asyncio.timeout(50), Copy(source, target) as copy:
+    writing = asyncio.create_task(busy.work(200))
+    async with asyncio.timeout(100), Copy(source, target) as copy:
         reports = [await copy.catch_up() for _ in range(3)]
         await writing
         reports.append(await copy.catch_up())

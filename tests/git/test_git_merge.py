@@ -10,6 +10,7 @@ import pytest
 from coordstore_orchestrator.git.errors import GitError
 from coordstore_orchestrator.merge.attributes import info_attributes
 from coordstore_orchestrator.merge.integrate import Conflict, parse_conflicts
+from coordstore_orchestrator.merge.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,22 +187,48 @@ def test_a_deeper_file_wins() -> None:
 
 
 @pytest.mark.req("G2")
-async def test_a_scratch_checkout_of_a_merge_is_gone_afterwards(world: Any, tmp_path: Path) -> None:
+async def test_scratch_checkouts_of_merges_are_gone_afterwards(world: Any, tmp_path: Path) -> None:
     oid = await world.work("t1.1", new="x\n")
     merged = (await world.integration.merge(world.base, oid, message="m")).oid
-    async with world.integration.scratch(merged, tmp_path / "scratch") as folder:
+    async with (
+        Scratch(world.session, tmp_path / "scratch") as scratch,
+        scratch.checkout(merged) as folder,
+        scratch.checkout(world.base) as other,
+    ):
         assert (folder / "new").read_text() == "x\n"
+        assert not (other / "new").exists()
         assert world.repo.at(folder).git("rev-parse", "HEAD") == merged
-    assert not (tmp_path / "scratch").exists()
+    assert list((tmp_path / "scratch").iterdir()) == []
     assert list(await world.session.list_worktrees()) == ["t1.1"]
 
 
 @pytest.mark.req("G2")
-async def test_a_scratch_checkout_that_a_crash_left_is_replaced(world: Any, tmp_path: Path) -> None:
-    await world.session.add_worktree("scratch-dead", world.base, tmp_path / "scratch", branch=False)
-    async with world.integration.scratch(world.base, tmp_path / "scratch") as folder:
-        assert (folder / "README.md").exists()
-    assert await world.session.list_worktrees() == {}
+@pytest.mark.parametrize("resists", [False, True])
+async def test_a_scratch_checkout_that_is_used_again_is_as_new(world: Any, tmp_path: Path, resists: bool) -> None:
+    oid = await world.work("t1.1", new="x\n", **{".gitignore": "*.o\n", "src/a.py": "changed\n"})
+    async with Scratch(world.session, tmp_path / "scratch") as scratch:
+        async with scratch.checkout(oid) as first:
+            tree = world.repo.at(first)
+            for name in ("left", "ignored.o", "folder/left", "nested/left"):
+                tree.write(name)
+            tree.git("init", "-q", "nested")
+            tree.write("src/b.py", "spoilt\n")
+            (first / "run.sh").unlink()
+            tree.git("update-index", "--skip-worktree", "src/b.py")
+            (first / "README.md").chmod(0o755)
+            (first / ".git").with_name("empty").mkdir()
+            if resists:
+                (first / "folder").chmod(0o500)
+        async with scratch.checkout(world.base) as again:
+            assert resists or again == first
+            assert world.repo.at(again).git("status", "--porcelain", "--ignored") == ""
+            assert world.repo.at(again).git("rev-parse", "HEAD") == world.base
+            found = {str(path.relative_to(again)) for path in again.rglob("*")}
+            assert found == {".git", "README.md", "run.sh", "src", "src/a.py", "src/b.py"}
+            assert (again / "src/a.py").read_text() == "one\ntwo\nthree\n"
+            assert (again / "src/b.py").read_text() == "b\n"
+            assert (again / "README.md").stat().st_mode & 0o100 == 0
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 @pytest.mark.req("G1")

@@ -151,6 +151,19 @@ async def test_a_pipe_tells_of_the_first_that_failed(repo: Any) -> None:
         )
 
 
+async def test_a_pipe_tells_of_the_second_when_the_first_only_lost_its_reader(repo: Any) -> None:
+    (repo.path / "large").write_bytes(os.urandom(1 << 20))
+    repo.git("add", "large")
+    with pytest.raises(GitError, match="no-such-command"):
+        await pipe(
+            ["cat-file", "blob", ":large"],
+            ["no-such-command"],
+            first_dir=repo.path / ".git",
+            second_dir=repo.path / ".git",
+            stdin=b"",
+        )
+
+
 def test_refusals_keep_their_details_when_pickled() -> None:
     error = LandRefused("moved", ref="refs/heads/coord/x", expected=None, found="abc")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes, made on this line

@@ -29,7 +29,7 @@ from coordstore.testing.memory import Memory
 from coordstore_orchestrator.monitor.decide import settled
 from coordstore_orchestrator.monitor.leadership import LedByOther, lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
-from coordstore_orchestrator.worker.worker import Stop, Worker
+from coordstore_orchestrator.worker.worker import Worker
 from tests.orchestrator.audit import Audit
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.monitor.decide import Integrate
     from coordstore_orchestrator.monitor.leadership import Leadership
+    from coordstore_orchestrator.worker.stop import Stop
 
 PERSON: Final = 999
 """The pid of whoever cancels tasks."""

@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from coordstore.session import State
+from coordstore_orchestrator.merge.conflicts import as_hint
 from coordstore_orchestrator.monitor import decide as rules
 from coordstore_orchestrator.monitor.decide import Assign, CancelTask, EndLost, Integrate, decide, settled
 from tests.orchestrator.board import Board
@@ -24,6 +25,15 @@ HINT = "An earlier attempt at this task ended without success: "
 def three(attempts: int = 3) -> Board:
     return Board({"a": {"limits": {"attempts": attempts}}})
 
+
+def returned() -> Board:
+    """Give a task whose first attempt conflicted."""
+    board = Board({"a": []}).attempt("a.1", "completed")
+    board.put("merged/a", {"agent": "a.1", "merged": False, "refused": "conflicts", "returned": True, "work": "c1"})
+    return board
+
+
+BACK = as_hint({"agent": "a.1", "refused": "conflicts", "work": "c1"})
 
 CASES: dict[str, tuple[Board, list[Action]]] = {
     "a task without needs starts": (Board({"a": []}), [Assign("a", 1)]),
@@ -109,6 +119,18 @@ CASES: dict[str, tuple[Board, list[Action]]] = {
     ),
     "merged and refused work is let be": (
         Board({"a": [], "b": []}).attempt("a.1", "completed").merge("a").attempt("b.1", "completed").merge("b", "no"),
+        [],
+    ),
+    "work that goes back to its agent": (returned(), [Assign("a", 2, BACK)]),
+    "work that went back and is under way": (returned().attempt("a.2", "running"), []),
+    "work that went back and is done again": (returned().attempt("a.2", "completed"), [Integrate("a", "a.2")]),
+    "work that went back and was lost": (
+        returned().attempt("a.2", "failed", "lost", "gone"),
+        [Assign("a", 3, f"{BACK}\n{HINT}gone")],
+    ),
+    "work that went back and failed then": (returned().attempt("a.2", "failed"), []),
+    "work that conflicts once more and is left out": (
+        returned().attempt("a.2", "completed").merge("a", "conflicts again"),
         [],
     ),
     "limits that are none": (Board({"a": {"limits": ["x"]}}).attempt("a.1", "failed"), []),

@@ -16,7 +16,7 @@ from coordstore.testing import Clock, MemoryStore
 from coordstore_orchestrator.monitor.decide import Assign, Integrate
 from coordstore_orchestrator.monitor.leadership import lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
-from coordstore_orchestrator.worker.worker import INTERRUPTED, Stop, Worker
+from coordstore_orchestrator.worker.worker import INTERRUPTED, Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from coordstore.model import Committed, Transaction
     from coordstore.session import Attempt, SessionView, Task
     from coordstore.session.claim import Claim
+    from coordstore_orchestrator.worker.stop import Stop
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -320,7 +320,7 @@ def test_a_wrong_field_is_told_in_plain_words(changes: dict[str, Any], where: st
             {"goal": "x", "zzz": 1, "tasks": []},
             "plan",
             "unknown key 'zzz'",
-            "known: agent, base, goal, setup, tasks, validate",
+            "known: agent, base, goal, hand_back, setup, tasks, validate",
         ),
         (
             {"goal": "x", "validate": "make", "tasks": []},

@@ -85,6 +85,26 @@ def test_tasks_that_could_collide_are_refused_before_anything_starts(place: Plac
     assert not list(place.folder.glob("state/*/sessions/*"))
 
 
+@pytest.mark.req("G1", "T3")
+@pytest.mark.parametrize("hand_back", [0, 1])
+def test_work_that_conflicts_goes_back_to_its_agent_when_the_plan_says_so(place: Place, hand_back: int) -> None:
+    """Two names that are one file on other systems: the agent that came second takes another one."""
+    wait = f"until test -e {place.folder}/first; do sleep 0.01; done"
+    second = (
+        f"{wait}; if grep -q 'one file where case does not count'; then echo b > other.txt; else echo b > N.txt; fi"
+    )
+    tasks: Tasks = {
+        "one": {"sh": "echo a > n.txt", "writes": ["n.txt"]},
+        "after": {"needs": ["one"], "sh": f"touch {place.folder}/first; echo > after.txt"},
+        "two": {"sh": second, "writes": ["N.txt", "other.txt"]},
+    }
+    done = place.run(place.plan(tasks, hand_back=hand_back))
+    attempts = place.tasks()["two"]["attempts"]
+    assert (done.code, len(attempts)) == ((0, 2) if hand_back else (3, 1)), done
+    names = place.git("ls-tree", "--name-only", "coord/s").split()
+    assert ("other.txt" in names, "n.txt" in names, "N.txt" in names) == (bool(hand_back), True, False)
+
+
 @pytest.mark.req("G2")
 def test_validation_finds_the_task_that_breaks_the_whole(place: Place) -> None:
     tasks: Tasks = {name: {} for name in ("a1", "bad", "c1")} | {"later": {"needs": ["bad"]}}

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coordstore.hookspecs import hookimpl
+from coordstore_orchestrator.agents.output import registry as outputs
 from coordstore_orchestrator.agents.profile import Profile
 
 if TYPE_CHECKING:
-    from coordstore_orchestrator.agents.hookspecs import RegisterProfile
+    from coordstore_orchestrator.agents.hookspecs import RegisterOutput, RegisterProfile
 
-__all__ = ["BUILTIN", "register_profiles"]
+__all__ = ["BUILTIN", "register_outputs", "register_profiles"]
 
 OPENAI: Final = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_ORGANIZATION")
 ANTHROPIC: Final = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL")
@@ -24,6 +25,7 @@ XDG: Final = ("XDG_*_HOME",)
 BUILTIN: Final = (
     Profile(
         name="claude",
+        output="claude",
         summary="Claude Code",
         argv=(
             *("claude", "-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"),
@@ -34,6 +36,7 @@ BUILTIN: Final = (
     ),
     Profile(
         name="codex",
+        output="codex",
         summary="OpenAI Codex; its own sandbox is off, since inside it no worktree can be committed from",
         argv=(
             *("codex", "exec", "--json", "--dangerously-bypass-approvals-and-sandbox"),
@@ -45,21 +48,44 @@ BUILTIN: Final = (
     ),
     Profile(
         name="gemini",
+        output="gemini",
         summary="Gemini CLI",
         argv=("gemini", "--output-format", "stream-json", "--yolo", ("-m", "{model}")),
         env_allow=(*GEMINI, "GOOGLE_CLOUD_*", "GOOGLE_GENAI_USE_*", "GOOGLE_APPLICATION_CREDENTIALS"),
         env_set={"GEMINI_CLI_TRUST_WORKSPACE": "true"},
     ),
     Profile(
+        name="qwen",
+        output="claude",
+        summary="Qwen Code",
+        argv=("qwen", "--output-format", "stream-json", "--yolo", ("-m", "{model}")),
+        env_allow=(*OPENAI, "OPENAI_MODEL", "DASHSCOPE_API_KEY", "QWEN_*"),
+    ),
+    Profile(
+        name="pi",
+        output="pi",
+        summary="pi",
+        argv=("pi", "--mode", "json", "-p", ("--model", "{model}"), "{instruction}"),
+        prompt="argument-file",
+        env_allow=(*OPENAI, *ANTHROPIC, *GEMINI, "PI_*"),
+        env_set={"PI_OFFLINE": "1"},
+    ),
+    Profile(
         name="opencode",
+        output="opencode",
         summary="OpenCode",
         argv=("opencode", "run", "--format", "json", "--auto", ("-m", "{model}"), "{instruction}"),
         prompt="argument-file",
         env_allow=(*OPENAI, *ANTHROPIC, *GEMINI, *XDG, "OPENCODE_CONFIG", "OPENCODE_CONFIG_*"),
-        env_set={"OPENCODE_DISABLE_AUTOUPDATE": "1"},
+        env_set={
+            "OPENCODE_DISABLE_AUTOUPDATE": "1",
+            "OPENCODE_DISABLE_MODELS_FETCH": "1",
+            "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+        },
     ),
     Profile(
         name="mini",
+        output="mini",
         summary="mini-swe-agent",
         argv=(
             *("mini", "-y", "--exit-immediately", "-c", "mini.yaml", "-o", "{trace_file}"),
@@ -68,7 +94,13 @@ BUILTIN: Final = (
         ),
         prompt="argument-file",
         env_allow=(*OPENAI, *ANTHROPIC, *GEMINI, "MSWEA_*", "LITELLM_*"),
-        env_set={"MSWEA_CONFIGURED": "true", "MSWEA_SILENT_STARTUP": "1"},
+        env_set={
+            "MSWEA_CONFIGURED": "true",
+            "MSWEA_SILENT_STARTUP": "1",
+            "MSWEA_COST_TRACKING": "ignore_errors",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        },
+        version=("--help",),
     ),
     Profile(
         name="aider",
@@ -91,3 +123,10 @@ def register_profiles(register: RegisterProfile) -> None:
     """Register the profiles that come with coord."""
     for profile in BUILTIN:
         register(profile)
+
+
+@hookimpl
+def register_outputs(register: RegisterOutput) -> None:
+    """Register the output formats that come with coord."""
+    for name, reader in outputs.BUILTIN.items():
+        register(name, reader)

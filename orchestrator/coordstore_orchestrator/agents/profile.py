@@ -38,6 +38,12 @@ OWN: Final = "COORD_"
 WITHHELD: Final = frozenset({"COORD_STORE", "COORD_HOME"})
 """Where the store is: no agent is told, it reports to its worker."""
 
+NO_MODELS: Final = frozenset(
+    {"", "default", "none", "null", "model", "placeholder", "unknown", "todo", "tbd", "changeme", "change-me"}
+    | {"your-model", "your-model-here", "your-model-name", "model-name"}
+)
+"""What stands where somebody forgot to name a model."""
+
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
@@ -59,6 +65,8 @@ class Profile:
         fallback: Profiles to try, in order, when this one cannot start.
         limits: Limits for tasks that set none: steps, idle, deadline (seconds), cost (US dollars), attempts.
         litter: Patterns of files that it leaves in the worktree and that are nobody's work.
+        output: How its output is read; ``plain`` is for what just prints.
+        version: The arguments that make the program print its version.
         summary: One line for people.
 
     Raises:
@@ -76,6 +84,8 @@ class Profile:
     fallback: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     litter: tuple[str, ...] = ()
+    output: str = "plain"
+    version: tuple[str, ...] = ("--version",)
     summary: str = ""
 
     def __post_init__(self) -> None:
@@ -154,10 +164,20 @@ def _troubles(profile: Profile) -> Iterator[str]:
         yield f"env_set takes plain names that do not begin with {OWN}"
     if unknown := sorted(profile.limits.keys() - LIMITS):
         yield f"unknown limits {', '.join(unknown)}: there are {', '.join(sorted(LIMITS))}"
-    if profile.model is not None and profile.models and profile.model not in profile.models:
-        yield f"its model {profile.model!r} is none of its models {', '.join(profile.models)}"
+    if profile.model is not None and (said := _wrong_model(profile.model, profile.models)):
+        yield said
     if not profile.verbatim:
         yield from _misplaced(profile.prompt, arguments)
+
+
+def _wrong_model(model: str, models: tuple[str, ...]) -> str | None:
+    """Return what is wrong with a model's name."""
+    if model.strip(" <>{}[]").lower() in NO_MODELS:
+        known = f"one of {', '.join(models)}" if models else "one that its program knows"
+        return f"its model {model!r} is a placeholder: name {known}, or none to let the program choose"
+    if models and model not in models:
+        return f"its model {model!r} is none of its models {', '.join(models)}"
+    return None
 
 
 def _misplaced(prompt: PromptWay, arguments: list[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from coordstore.errors import CoordError, InvalidArgument
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
-__all__ = ["CommandRef", "UnknownProfile", "known_profiles", "plain_profile", "resolve_agent"]
+__all__ = ["CommandRef", "UnknownProfile", "agent_plugins", "known_profiles", "plain_profile", "resolve_agent"]
 
 
 class UnknownProfile(CoordError, LookupError):
@@ -44,7 +45,7 @@ def known_profiles() -> dict[str, Profile]:
             raise InvalidArgument(message)
         found[profile.name] = profile
 
-    _manager().hook.register_profiles(register=register)
+    agent_plugins().hook.register_profiles(register=register)
     return dict(sorted(found.items()))
 
 
@@ -59,17 +60,18 @@ def resolve_agent(
     """Return the profile that a plan means.
 
     Args:
-        reference: A profile's name, or ``{command: [argv…]}``.
+        reference: A profile's name, ``PROFILE:MODEL``, or ``{command: [argv…]}``.
         profiles: The profiles by name.
 
     Raises:
         UnknownProfile: There is none of that name.
-        InvalidArgument: The reference is neither, or its command is empty.
+        InvalidArgument: The reference is neither, or its command is empty, or the profile does not take the model.
     """
     if isinstance(reference, str):
-        if reference not in profiles:
-            raise UnknownProfile(_unknown(reference, profiles))
-        return profiles[reference]
+        name, colon, model = reference.partition(":")
+        if name not in profiles:
+            raise UnknownProfile(_unknown(name, profiles))
+        return replace(profiles[name], model=model) if colon else profiles[name]
     command = reference.get("command") if hasattr(reference, "get") else getattr(reference, "command", None)
     if isinstance(command, str) or not command or not all(isinstance(part, str) for part in command):
         message = f"agent {reference!r}: give a profile's name or {{command: [program, argument, …]}}"
@@ -84,8 +86,8 @@ def _unknown(name: str, profiles: Mapping[str, Profile]) -> str:
 
 
 @functools.cache
-def _manager() -> pluggy.PluginManager:
-    """Return the library's plugin manager, which knows our hook from here on."""
+def agent_plugins() -> pluggy.PluginManager:
+    """Return the library's plugin manager, which knows our hooks from here on."""
     from coordstore.plugins import plugin_manager
     from coordstore_orchestrator.agents import builtin, hookspecs
 

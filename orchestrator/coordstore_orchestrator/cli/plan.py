@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from coordstore_orchestrator.agents.config import load_configuration
 from coordstore_orchestrator.cli.run import load_checked
+from coordstore_orchestrator.git.locate import locate
 from coordstore_orchestrator.plan import example, plan_schema, waves
 
 __all__ = ["plan"]
@@ -23,7 +25,7 @@ def plan() -> None:
 @click.option("--agent", metavar="PROFILE", help="As for `coord run`: the agent of tasks that name none.")
 def check(path: Path, agent: str | None) -> None:
     """Check PLAN as `coord run` does before it starts anything; exit status 2 when it would be refused."""
-    found = load_checked(path, agent)
+    found = load_checked(path, agent, load_configuration(_top_level()).profiles)
     groups = waves(found)
     print(f"{len(found.tasks)} tasks in {len(groups)} waves; at most {max(map(len, groups), default=0)} at a time")
     for number, group in enumerate(groups, 1):
@@ -41,3 +43,9 @@ def show_example() -> None:
 def schema() -> None:
     """Print the JSON schema of the plan format."""
     print(json.dumps(plan_schema(), indent=2))
+
+
+def _top_level() -> Path | None:
+    """Return the root of the checkout around this folder, whose configuration counts."""
+    place = locate(".")
+    return Path(place.top_level) if place is not None and place.top_level is not None else None

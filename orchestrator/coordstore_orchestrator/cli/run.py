@@ -20,14 +20,18 @@ from coordstore.errors import InvalidArgument
 from coordstore.home import home_dir, session_dir
 from coordstore.plugins import open_store
 from coordstore.session.session import now_text
-from coordstore_orchestrator.agents import known_profiles
+from coordstore_orchestrator.agents import resolve_agent
+from coordstore_orchestrator.agents.config import load_configuration
 from coordstore_orchestrator.cli.display import RunDisplay
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.run import Run, RunOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from coordstore.model import StoreInfo
+    from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.plan import Plan
 
 __all__ = ["load_checked", "run"]
@@ -61,8 +65,9 @@ def run(settings: Settings, /, **options: Any) -> int:  # noqa: ANN401  (what cl
 async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what click hands in)
     """Do it; return the exit status."""
     plan, repo = how["plan"], how["repo"]
-    found = load_checked(plan, how["agent"])
     user = await UserRepository.discover(repo)
+    config = await asyncio.to_thread(load_configuration, user.top_level)
+    found = load_checked(plan, how["agent"], config.profiles)
     meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
@@ -74,7 +79,7 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         home=home_dir(repo),
         slots=how["slots"] or _worker_limit(),
         agent=how["agent"],
-        profiles=known_profiles(),
+        profiles=config.profiles,
         environ=os.environ,
         merge=not how["no_merge"],
         seen=display.seen,
@@ -90,18 +95,23 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
 
 
-def load_checked(path: Path, agent: str | None) -> Plan:
+def load_checked(path: Path, agent: str | None, profiles: Mapping[str, Profile]) -> Plan:
     """Read a plan and check it with the agent that fills its gaps; that agent is the run's, not the plan's."""
     found = load_plan(path)
     filled = found if agent is None or found.agent is not None else found.model_copy(update={"agent": agent})
-    check_plan(filled, known_profiles())
+    check_plan(filled, profiles)
+    for each in (filled.agent, *(task.agent for task in filled.tasks)):
+        if isinstance(each, str):
+            resolve_agent(each, profiles)  # refuses a model that the profile does not take
     return found
 
 
 def _meta(plan: Plan) -> dict[str, Any]:
     """Return the session's record, without what the repository decides."""
     data = plan.model_dump(mode="json", by_alias=True, exclude_none=True)
-    kept: dict[str, Any] = {name: data[name] for name in ("goal", "agent", "setup", "validate") if name in data}
+    kept: dict[str, Any] = {
+        name: data[name] for name in ("goal", "agent", "setup", "validate", "hand_back") if name in data
+    }
     return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "commit_text",
     "descends",
     "read_loose",
+    "sync_loose",
     "write_loose",
 ]
 
@@ -139,6 +140,23 @@ def _write_new(path: str, data: bytes, *, durable: bool) -> None:
         file.flush()
         if durable:
             os.fsync(file.fileno())
+
+
+def sync_loose(objects: Path, oid: str) -> None:
+    """See to it that an object is on the disk; one that is not loose is in a pack, and is already.
+
+    Args:
+        objects: The `objects` folder.
+        oid: Its id.
+    """
+    try:
+        file = os.open(_path(objects, oid), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def commit_text(tree: str, parents: Sequence[str], who: Identity, when: int, message: str) -> bytes:

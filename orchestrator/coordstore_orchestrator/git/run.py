@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.git.errors import GitError, GitMissing
@@ -122,7 +123,8 @@ async def pipe(
         What the second said.
 
     Raises:
-        GitError: One of them failed; the first one's failure is told first, being the cause.
+        GitError: One of them failed; the first one's failure is told first, being the cause, unless it only died of
+            writing to a second one that had gone.
 
     A cancelled call has killed both and waited for them.
     """
@@ -131,9 +133,11 @@ async def pipe(
         for args, path, umask in ((first, first_dir, PRIVATE), (second, second_dir, second_umask))
     ]
     results = await on_thread(Job(commands, None, stdin))
-    for command, result in zip(commands, results, strict=True):
-        if result.returncode:
-            raise failure(command.argv, result)
+    failed = [(command.argv, result) for command, result in zip(commands, results, strict=True) if result.returncode]
+    if failed and failed[0][1].returncode == -signal.SIGPIPE:
+        failed.reverse()
+    if failed:
+        raise failure(*failed[0])
     return results[-1]
 
 

@@ -154,6 +154,34 @@ class SessionRepository:
         self._restore()
         self._worktrees.add(agent, base_oid, path, self._forbidden, branch=branch)
 
+    async def reset_worktree(self, agent: str, oid: str, path: str | Path) -> None:
+        """Turn a worktree on no branch into that of another commit, as if it had just been made; much is left alone.
+
+        What changed, is new or is ignored goes; the index is our own, whatever was done to the worktree's.
+
+        Args:
+            agent: Whose.
+            oid: The commit.
+            path: The folder.
+
+        Raises:
+            WorktreeRefused: The folder is not that worktree.
+            GitError: Something in it cannot be removed, or git failed: remove the worktree and make another.
+        """
+        where = Path(path)
+        env = self._env(agent, where)
+        await to_end(self._before_reset, agent, where, oid)
+        await git(["read-tree", "--reset", "-u", oid], cwd=where, env=env)
+        await git(["clean", "-ffdxq"], cwd=where, env=env)
+        theirs, ours = self.indexes(agent)
+        await to_end(leftovers.lend_index, ours, theirs)
+
+    def _before_reset(self, agent: str, path: Path, oid: str) -> None:
+        self._restore()
+        self._worktrees.validate(agent, path)
+        for side in (self._worktrees.record(agent), self._worktrees.admin(agent)):
+            write_ref(side / "HEAD", oid, break_lock=True)
+
     async def validate_worktree(self, agent: str, path: str | Path) -> None:
         """Check that a folder is the worktree of an agent and stands on its branch, as it must before a start.
 
@@ -220,18 +248,20 @@ class SessionRepository:
         (admin / "index.lock").unlink(missing_ok=True)
         (record / "index").replace(admin / "index")
 
-    async def untracked(self, agent: str, path: str | Path) -> list[str]:
+    async def untracked(self, agent: str, path: str | Path, *, changed: bool = False) -> list[str]:
         """Return what lies in a worktree and is neither tracked nor ignored; a whole new folder as one, with ``/``.
 
         Args:
             agent: Whose.
             path: Its worktree.
+            changed: Also what is tracked and differs from the base, deleted files included.
 
         Raises:
             GitError: git failed.
         """
         where = Path(path)
         args = ["ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z"]
+        args += ["--modified", "--deleted", "--deduplicate"] if changed else []
         result = await git(args, cwd=where, env=self._env(agent, where))
         return text_of(result.stdout).split("\0")[:-1]
 
@@ -335,6 +365,14 @@ class SessionRepository:
             if isinstance(result, BaseException):
                 raise result
         return gone
+
+    def indexes(self, agent: str) -> tuple[Path, Path]:
+        """Return the index of an agent's worktree, and the one that we use for it.
+
+        Args:
+            agent: Whose.
+        """
+        return self._worktrees.admin(agent) / "index", self._worktrees.record(agent) / "index"
 
     async def stores(self) -> list[Path]:
         """Return the object stores that the session reads from, ours first."""

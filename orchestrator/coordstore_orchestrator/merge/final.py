@@ -1,26 +1,23 @@
-"""Validates the integrated tree before it lands; when it fails, finds the task to leave out so that the rest can.
-
-Validation speaks about the whole, so it runs on the whole: a tree in which half of the work is missing may well
-fail for that alone. When the whole fails, each task's work is left out in turn, together with what depends on it,
-the latest first; the first remainder that passes lands. One that fails whatever single task is missing lands nothing.
-"""
+"""Validates the integrated tree before it lands; when it fails, finds what to leave out so that the rest can."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.model import Put
 from coordstore.session import events
 from coordstore.session.values import as_value
-from coordstore_orchestrator.merge.merger import merge_message
+from coordstore_orchestrator.merge.rebuild import Rebuild, Unmergeable, merge_order
+from coordstore_orchestrator.merge.search import Failure, Search
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from coordstore.session import SessionView
     from coordstore.session.session import Session
     from coordstore_orchestrator.merge.integrate import Integration
+    from coordstore_orchestrator.merge.search import Culprit, Findings
     from coordstore_orchestrator.monitor.leadership import Leadership
 
 __all__ = ["FinalValidation"]
@@ -29,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CHUNK: Final = 30
 """Tasks recorded in one transaction."""
+NAMED_FILES: Final = 20
 
 
 class FinalValidation:
@@ -39,7 +37,8 @@ class FinalValidation:
         leadership: That we may.
         integration: Where merged commits are.
         base: The commit that the first merge goes onto.
-        validate: Runs the plan's validation on a commit; returns what failed in words, or None.
+        validate: Runs the plan's validation on a commit, several calls at a time; returns how it failed, or None.
+        width: How many validations at a time.
     """
 
     def __init__(
@@ -48,81 +47,84 @@ class FinalValidation:
         leadership: Leadership,
         integration: Integration,
         base: str,
-        validate: Callable[[str], Awaitable[str | None]],
+        validate: Callable[[str], Awaitable[Failure | None]],
+        width: int = 1,
     ) -> None:
         self._session = session
         self._fence = leadership.fence
         self._integration = integration
         self._base = base
         self._validate = validate
+        self._width = width
 
     async def run(self, view: SessionView) -> SessionView:
         """Validate the integrated tree and record what is left out; return the session as it then stands.
 
+        Cancelled, or cut off by a crash: what is recorded as left out stays so; called again, it goes on from there.
+
         Raises:
             Fenced: Another orchestrator leads by now.
         """
-        tip = view.tip
-        if tip is None or tip == self._base:
+        if view.tip is None or view.tip == self._base:
             return view
-        failed = await self._validate(tip)
-        if failed is None:
+        order = merge_order(view)
+        rebuild = Rebuild(view, self._integration, self._base)
+
+        async def probe(tasks: tuple[str, ...]) -> Failure | None:
+            try:
+                commit = await rebuild.commit(tasks)
+            except Unmergeable as found:
+                return Failure(f"{found.task} cannot be merged then, in {', '.join(found.files[:NAMED_FILES])}")
+            return await self._validate(commit)
+
+        needs = {task: view.tasks[task].needs for task in order}
+        findings = await Search(order, needs, probe, self._width).run()
+        tip = await rebuild.keep(findings.kept)
+        why = _reasons(order, needs, findings)
+        for task, record in why.items():
+            log.warning("%s left out: %s", task, record["refused"])
+        await self._record(view, why)
+        if tip == view.tip:
             return view
-        log.warning("validation failed: %s", failed)
-        order = _merge_order(view)
-        # Some recorded as left out, but not in the tip yet: a crash came between; first see whether that was all.
-        again = [""] if any(view.left_out(task) for task in view.tasks) else []
-        for culprit in [*again, *reversed(order)]:
-            without = _without(view, order, culprit)
-            rebuilt = await self._rebuild(view, without) if without else None
-            if rebuilt is not None and await self._validate(rebuilt) is None:
-                reason = f"validation failed with it and passes without it: {failed}"
-                return await self._leave_out(view, order, without, rebuilt, culprit, reason)
-        reason = f"validation failed on the merged tree, whichever one task is left out: {failed}"
-        return await self._leave_out(view, order, [], self._base, "", reason)
-
-    async def _rebuild(self, view: SessionView, tasks: Sequence[str]) -> str | None:
-        """Merge some tasks' work onto the base; return the commit, or None when that conflicts."""
-        tip = self._base
-        for task in tasks:
-            attempt = view.attempt(str(view.merged(task)["agent"]))
-            commit = attempt.result.get("commit") if attempt else None
-            if attempt is None or commit is None or commit == attempt.json("assignment").get("base"):
-                continue
-            merged = await self._integration.merge(tip, str(commit), message=merge_message(view.tasks[task], attempt))
-            if merged.oid is None:
-                return None
-            tip = merged.oid
-        return tip
-
-    async def _leave_out(
-        self, view: SessionView, order: Sequence[str], kept: Sequence[str], tip: str, culprit: str, reason: str
-    ) -> SessionView:
-        """Record who is left out and why, then the tip without them."""
-        dropped = [task for task in order if task not in kept]
-        for at in range(0, len(dropped), CHUNK):
-            writes, appends = [], []
-            for task in dropped[at : at + CHUNK]:
-                agent = str(view.merged(task)["agent"])
-                why = reason if task == culprit or not culprit else f"needs {culprit}, which was left out"
-                record = {"agent": agent, "merged": False, "refused": why}
-                writes.append(Put(view.keys.merged(task), as_value(record)))
-                appends.append(self._session.event(agent, events.Integrated(merged=False, reason=why)))
-            await self._session.store.transact(writes, (), appends, self._fence)
         await self._session.store.put(view.keys.tip, tip.encode(), fence=self._fence)
         return await self._session.view()
 
+    async def _record(self, view: SessionView, why: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record who is left out and why; in portions, so a crash may leave it half done: `run` starts from that."""
+        tasks = list(why)
+        for at in range(0, len(tasks), CHUNK):
+            writes, appends = [], []
+            for task in tasks[at : at + CHUNK]:
+                agent = str(view.merged(task)["agent"])
+                record = {"agent": agent, "merged": False, "dropped": True, **why[task]}
+                writes.append(Put(view.keys.merged(task), as_value(record)))
+                told = events.Integrated(merged=False, reason=why[task]["refused"])
+                appends.append(self._session.event(agent, told))
+            await self._session.store.transact(writes, (), appends, self._fence)
 
-def _merge_order(view: SessionView) -> list[str]:
-    """Return the integrated tasks in the order in which they were merged."""
-    merged = [task for task in view.tasks if view.merged(task).get("merged")]
-    return sorted(merged, key=lambda task: view.entries[view.keys.merged(task)].revision)
+
+def _reasons(order: Sequence[str], needs: Mapping[str, Sequence[str]], findings: Findings) -> dict[str, dict[str, Any]]:
+    """Return what to record of each task that is left out."""
+    if findings.hopeless is not None:
+        text = f"validation failed on the merged tree, whichever one task is left out: {findings.hopeless.text}"
+        return {task: _record(text, findings.hopeless) for task in order}
+    found: dict[str, dict[str, Any]] = {}
+    for culprit in findings.culprits:
+        found |= {task: _record(_blame(culprit, task), culprit.failure) for task in culprit.tasks}
+    for task in order:
+        if task in found or task in findings.kept:
+            continue
+        gone = next(need for need in needs[task] if need in found)
+        found[task] = {"refused": f"needs {gone}, which was left out"}
+    return found
 
 
-def _without(view: SessionView, order: Sequence[str], culprit: str) -> list[str]:
-    """Return the order without one task and all that needs it."""
-    gone = {culprit}
-    for task in order:  # needs come before what needs them
-        if gone.intersection(view.tasks[task].needs):
-            gone.add(task)
-    return [task for task in order if task not in gone]
+def _record(refused: str, failure: Failure) -> dict[str, Any]:
+    return {"refused": refused} | ({"log": failure.log} if failure.log else {})
+
+
+def _blame(culprit: Culprit, task: str) -> str:
+    others = [each for each in culprit.tasks if each != task]
+    if not others:
+        return f"validation failed with it and passes without it: {culprit.failure.text}"
+    return f"validation fails only with it and {', '.join(others)} together: {culprit.failure.text}"

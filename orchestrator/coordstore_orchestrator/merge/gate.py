@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Limits", "Violation", "changes", "inspect"]
+__all__ = ["Limits", "Violation", "changes", "collisions", "inspect"]
 
 _OID_BYTES = {"sha1": 20, "sha256": 32}
 
 
 async def inspect(
-    repo: Path, base: str, tip: str, allowed: Callable[[str], bool], limits: Limits | None = None
+    repo: Path,
+    base: str,
+    tip: str,
+    allowed: Callable[[str], bool],
+    limits: Limits | None = None,
+    changed: Sequence[Change] | None = None,
 ) -> list[Violation]:
     """Return everything in a change that must not be merged, by path; empty: it may be.
 
@@ -36,17 +41,30 @@ async def inspect(
         tip: Where it ended.
         allowed: Whether a path lies in the write scope.
         limits: What a change may be.
+        changed: What `changes` returned for the two, when it was asked already.
 
     Raises:
         GitError: An object is missing or damaged.
     """
     bounds = limits or Limits()
-    changed = await changes(repo, base, tip)
+    changed = await changes(repo, base, tip) if changed is None else changed
     found = [violation for change in changed for violation in rules.of_path(change, allowed, bounds)]
     stores = await asyncio.to_thread(object_stores, repo)
     found += await _of_contents(repo, stores, [change for change in changed if change.has_content], bounds)
     found += await _of_siblings(repo, stores, tip, [change.path for change in changed if change.added])
     return list(islice(sorted(found, key=lambda violation: violation.path), bounds.violations))
+
+
+async def collisions(repo: Path, added: Sequence[str], tip: str) -> list[Violation]:
+    """Return the new names that a merge brought beside others which differ only in case or in accents' spelling.
+
+    Args:
+        repo: A repository of ours that sees the merge.
+        added: The new paths.
+        tip: The merge.
+    """
+    stores = await asyncio.to_thread(object_stores, repo)
+    return await _of_siblings(repo, stores, tip, added)
 
 
 async def changes(repo: Path, base: str, tip: str) -> list[Change]:

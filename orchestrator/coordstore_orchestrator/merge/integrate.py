@@ -7,24 +7,23 @@ read where they are; no configuration, hook, filter or driver of theirs is.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.git.batch import contents
-from coordstore_orchestrator.git.objects import Identity, algorithm_of, commit_text, write_loose
+from coordstore_orchestrator.git.objects import Identity, algorithm_of, commit_text, sync_loose, write_loose
 from coordstore_orchestrator.git.refs import read_ref, write_file, write_ref
 from coordstore_orchestrator.git.run import failure, git, text_of, to_end
 from coordstore_orchestrator.git.skeleton import Skeleton
 from coordstore_orchestrator.merge.attributes import info_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
+    from coordstore_orchestrator.git.objects import Algorithm
     from coordstore_orchestrator.git.session import SessionRepository
     from coordstore_orchestrator.git.user import UserRepository
 
@@ -85,7 +84,7 @@ class Integration:
         self.path = Path(path)
         self._now = now
         self._identity = Identity("coord", "coord@localhost")
-        self._session: SessionRepository | None = None
+        self._algorithm: Algorithm = "sha1"
 
     def __repr__(self) -> str:
         return f"Integration({str(self.path)!r})"
@@ -103,7 +102,7 @@ class Integration:
         A crash or a cancellation at any step is made good by calling it again.
         """
         self._identity = user.identity
-        self._session = session
+        self._algorithm = user.algorithm
         skeleton = Skeleton(
             user.algorithm,
             [session.agents_path / "objects", session.path / "objects", user.objects],
@@ -127,7 +126,14 @@ class Integration:
         await to_end(write_file, self.path / "info/attributes", info_attributes(files))
 
     async def merge(
-        self, ours: str, theirs: str, *, message: str, base: str | None = None, author: Identity | None = None
+        self,
+        ours: str,
+        theirs: str,
+        *,
+        message: str,
+        base: str | None = None,
+        author: Identity | None = None,
+        durable: bool = True,
     ) -> MergeResult:
         """Merge one commit into another, always by a merge commit of its own.
 
@@ -137,23 +143,69 @@ class Integration:
             message: What the commit says.
             base: Where the work began, when known: tells a merge into that very commit apart.
             author: Who merges; default: the user.
+            durable: Whether the commit is on the disk on return; False: a trial, for which `sync` may be called later.
 
         Raises:
             GitError: An object is missing, or the two have no history in common.
 
         Cancelled: nothing has moved; merging is a computation that only adds objects.
         """
+        tree, conflicts = await self._merged_tree(ours, theirs)
+        if conflicts is not None:
+            return MergeResult(None, conflicts)
+        text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
+        return MergeResult(await self._write(text, durable=durable), fast=base == ours)
+
+    async def replay(self, ours: str, base: str, theirs: str, *, message: str) -> MergeResult:
+        """Carry the change between two commits over to another, without the history before it; `sync` makes it durable.
+
+        Args:
+            ours: The id, in full, of what the change goes onto: the only parent.
+            base: Where the change begins.
+            theirs: Where it ends.
+            message: What the new commit says.
+
+        Raises:
+            GitError: An object is missing.
+
+        Cancelled: nothing has moved.
+        """
+        asked = ["rev-parse", "--verify", "--end-of-options"]
+        trees = [await git([*asked, f"{oid}^{{tree}}"], git_dir=self.path) for oid in (base, ours, theirs)]
+        root, mine, other = (text_of(result.stdout).strip() for result in trees)
+        # git 2.38 takes no --merge-base: two commits on a common parent, made for the purpose, say the same.
+        begin = await self._write(self._text(root, [], "base"))
+        sides = [await self._write(self._text(tree, [begin], "side")) for tree in (mine, other)]
+        tree, conflicts = await self._merged_tree(*sides)
+        if conflicts is not None:
+            return MergeResult(None, conflicts)
+        return MergeResult(await self._write(self._text(tree, [ours], message)))
+
+    async def sync(self, commits: Sequence[str]) -> None:
+        """Make merge commits durable that were trials so far.
+
+        Args:
+            commits: Their ids.
+        """
+        for oid in commits:
+            await to_end(sync_loose, self.path / "objects", oid)
+
+    async def _merged_tree(self, ours: str, theirs: str) -> tuple[str, tuple[Conflict, ...] | None]:
+        """Return the merged tree, and what conflicts in it; None: nothing."""
         args = ["merge-tree", "--write-tree", "-z", "--end-of-options", ours, theirs]
         result = await git(args, git_dir=self.path, check=False)
         tree, _, rest = text_of(result.stdout).partition("\0")
         # 1 says "conflicts", but also "no such commit": then without a tree.
         if result.returncode not in {0, 1} or len(tree) != len(ours):
             raise failure(["git", *args], result)
-        if result.returncode == 1:
-            return MergeResult(None, await self._conflicts(tree, rest))
-        text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
-        oid = await to_end(write_loose, self.path / "objects", "commit", text, algorithm_of(ours), durable=True)
-        return MergeResult(oid, fast=base == ours)
+        return tree, await self._conflicts(tree, rest) if result.returncode == 1 else None
+
+    def _text(self, tree: str, parents: Sequence[str], message: str) -> bytes:
+        return commit_text(tree, parents, self._identity, int(self._now()), message)
+
+    async def _write(self, text: bytes, *, durable: bool = False) -> str:
+        algorithm = self._algorithm
+        return await to_end(write_loose, self.path / "objects", "commit", text, algorithm, durable=durable)
 
     async def _conflicts(self, tree: str, rest: str) -> tuple[Conflict, ...]:
         found = parse_conflicts(rest)
@@ -170,31 +222,6 @@ class Integration:
             oid: Its commit.
         """
         await to_end(write_ref, self.path / "refs/heads" / name, oid, break_lock=True)
-
-    @contextlib.asynccontextmanager
-    async def scratch(self, commit: str, path: str | Path) -> AsyncIterator[Path]:
-        """Check out a commit into a folder for the time of an ``async with``.
-
-        Args:
-            commit: What to check out.
-            path: The folder; what a crash left of an earlier one is removed first.
-
-        Raises:
-            WorktreeRefused: Something that is not ours is at that path.
-        """
-        if self._session is None:
-            message = f"{self!r} is not open: call create() first"
-            raise RuntimeError(message)
-        folder, session = Path(path), self._session
-        for name, made in (await session.list_worktrees()).items():
-            if made == folder:
-                await session.remove_worktree(name)
-        name = f"scratch-{secrets.token_hex(4)}"
-        await session.add_worktree(name, commit, folder, branch=False)
-        try:
-            yield folder
-        finally:
-            await asyncio.shield(session.remove_worktree(name, folder))
 
 
 def parse_conflicts(text: str) -> list[Conflict]:

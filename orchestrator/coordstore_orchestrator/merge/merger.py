@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordstore.model import Check, Put
-from coordstore.session import events
-from coordstore.session.values import as_value
-from coordstore_orchestrator.merge.gate import inspect
+from coordstore.session import State, events
+from coordstore.session.keys import agent_name
+from coordstore.session.values import as_object, as_value
+from coordstore_orchestrator.merge.conflicts import as_record
+from coordstore_orchestrator.merge.gate import changes, collisions, inspect
+from coordstore_orchestrator.merge.integrate import Conflict
 from coordstore_orchestrator.plan.scope import Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coordstore.session import Attempt, SessionView, Task
     from coordstore.session.session import Session
+    from coordstore_orchestrator.merge.gate import Violation
     from coordstore_orchestrator.merge.integrate import Integration
     from coordstore_orchestrator.monitor.decide import Integrate
     from coordstore_orchestrator.monitor.leadership import Leadership
@@ -25,6 +31,8 @@ log = logging.getLogger(__name__)
 
 NAMED_FILES = 20
 """How many files a reason names."""
+FILES_KEPT = 1000
+"""How many files a record names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,15 @@ class _Verdict:
     tip: str | None
     refused: str | None = None
     files: tuple[str, ...] = ()
+    work: str | None = None
+    conflicts: tuple[Conflict, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return what is stored of it."""
+        if self.tip is not None:
+            return {"merged": True, "commit": self.tip}
+        found = {"work": self.work, "files": list(self.files[:FILES_KEPT]), "conflicts": as_record(self.conflicts)}
+        return {"merged": False, "refused": self.refused, **{name: value for name, value in found.items() if value}}
 
 
 class Merger:
@@ -44,6 +61,7 @@ class Merger:
         leadership: That we may.
         integration: The repository that it happens in; it sees every object of the session.
         base: The commit that the first merge goes onto.
+        hand_back: How many times work that conflicts goes back to its agent.
     """
 
     def __init__(
@@ -52,11 +70,13 @@ class Merger:
         leadership: Leadership,
         integration: Integration,
         base: str,
+        hand_back: int = 0,
     ) -> None:
         self._session = session
         self._fence = leadership.fence
         self._integration = integration
         self._base = base
+        self._hand_back = hand_back
 
     async def integrate(self, view: SessionView, action: Integrate) -> int:
         """Merge one task's work into the integrated tree, or refuse it; record which; return the revision.
@@ -70,14 +90,14 @@ class Merger:
         """
         task = view.tasks[action.task]
         attempt = view.attempt(action.agent)
-        if attempt is None:
-            return 0
+        if attempt is None or attempt.state is not State.COMPLETED:
+            return 0  # what nobody's claim vouches for is not looked at
         tip = await self._session.store.get(view.keys.tip)  # the view may not show the merge before yet
         onto = tip.value.decode() if tip else self._base
         verdict = await self._try(task, attempt, onto)
         if verdict.refused:
             log.warning("work of %s left out: %s", action.agent, verdict.refused)
-        return await self._record(attempt, verdict, tip.revision if tip else 0)
+        return await self._record(view, attempt, verdict, tip.revision if tip else 0)
 
     async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         base = str(attempt.json("assignment").get("base") or self._base)
@@ -85,32 +105,41 @@ class Merger:
         if commit == base:
             return _Verdict(onto)
         scope = Scope.parse(task.spec.get("writes") or ())
-        broken = await inspect(self._integration.path, base, commit, scope.matches)
+        changed = await changes(self._integration.path, base, commit)
+        broken = await inspect(self._integration.path, base, commit, scope.matches, changed=changed)
         if broken:
-            files = tuple(violation.path for violation in broken)
-            return _Verdict(None, "; ".join(violation.sentence for violation in broken[:NAMED_FILES]), files)
+            return _refused(broken)
         merged = await self._integration.merge(onto, commit, message=merge_message(task, attempt))
         if merged.oid is None:
             files = tuple(sorted({conflict.path for conflict in merged.conflicts}))
-            return _Verdict(
-                None, f"conflicts with what was merged before it, in {', '.join(files[:NAMED_FILES])}", files
-            )
+            told = f"conflicts with what was merged before it, in {', '.join(files[:NAMED_FILES])}"
+            return _Verdict(None, told, files, commit, merged.conflicts)
+        added = [change.path for change in changed if change.added]
+        twins = await collisions(self._integration.path, added, merged.oid)
+        if twins:
+            files = tuple(violation.path for violation in twins)
+            found = tuple(Conflict(twin.path, "case", twin.sentence) for twin in twins)
+            return _Verdict(None, f"conflicts with what was merged before it: {_told(twins)}", files, commit, found)
         return _Verdict(merged.oid)
 
-    async def _record(self, attempt: Attempt, verdict: _Verdict, tip_revision: int) -> int:
+    async def _record(self, view: SessionView, attempt: Attempt, verdict: _Verdict, tip_revision: int) -> int:
         keys = self._session.keys
-        record: dict[str, Any] = {"agent": attempt.agent, "merged": verdict.tip is not None}
-        if verdict.tip is not None:
-            record["commit"] = verdict.tip
-        else:
-            record |= {"refused": verdict.refused, "files": list(verdict.files)}
+        before = view.entries.get(keys.merged(attempt.task))
+        earlier = as_object(before)
+        replaces = before.revision if before and earlier.get("returned") and earlier["agent"] != attempt.agent else 0
+        returns = int(earlier.get("returns", 0))
+        record: dict[str, Any] = {"agent": attempt.agent, **verdict.record(), "returns": returns}
+        if verdict.conflicts and returns < self._hand_back:
+            record |= {"returned": True, "returns": returns + 1}
         writes = [Put(keys.merged(attempt.task), as_value(record))]
         if verdict.tip is not None:
             writes.append(Put(keys.tip, verdict.tip.encode()))
         checks = [
-            Check(keys.merged(attempt.task), revision=0),
+            Check(keys.merged(attempt.task), revision=replaces),
             Check(keys.tip, revision=tip_revision),
             Check(keys.agent(attempt.agent, "status"), revision=attempt.entries["status"].revision),
+            # A later attempt, whoever made it, takes the place of this one.
+            Check(keys.agent(agent_name(attempt.task, attempt.number + 1), "status"), revision=0),
         ]
         told = events.Integrated(
             merged=verdict.tip is not None,
@@ -121,6 +150,14 @@ class Merger:
         return await self._session.store.transact(
             writes, checks, [self._session.event(attempt.agent, told)], self._fence
         )
+
+
+def _refused(broken: Sequence[Violation]) -> _Verdict:
+    return _Verdict(None, _told(broken), tuple(violation.path for violation in broken))
+
+
+def _told(violations: Sequence[Violation]) -> str:
+    return "; ".join(violation.sentence for violation in violations[:NAMED_FILES])
 
 
 def merge_message(task: Task, attempt: Attempt) -> str:

@@ -2,18 +2,20 @@
 
 A task goes through: waiting for its needs → assigned → (claimed, run, verified by a worker) → completed →
 integrated. It *settles* when it is integrated, refused at integration, or failed or cancelled with no attempt left.
-A need that settled without being integrated cancels what depends on it, with that reason.
+A need that settled without being integrated cancels what depends on it, with that reason. Work that conflicts
+may go back: then the merge says so in its record, and the task gets another attempt.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coordstore.session import State
+from coordstore_orchestrator.merge.conflicts import as_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from coordstore.session import Attempt, SessionView, Task
 
@@ -86,8 +88,12 @@ def decide(view: SessionView) -> list[Action]:
         latest = task.latest
         if latest is not None and latest.lost:
             actions.append(EndLost(latest.agent))
-        elif latest is not None and latest.state is State.COMPLETED and not view.merged(task.id):
-            completed.append((latest.entries["status"].revision, Integrate(task.id, latest.agent)))
+        elif latest is not None and latest.state is State.COMPLETED:
+            verdict = _verdict(view, task)
+            if not verdict:
+                completed.append((latest.entries["status"].revision, Integrate(task.id, latest.agent)))
+            elif verdict.get("returned"):
+                actions.append(Assign(task.id, task.next_attempt, as_hint(verdict)))
         elif not settled(view, task) and _may_start(latest):
             actions.extend(_start(view, task))
     actions.extend(action for _, action in sorted(completed, key=lambda pair: pair[0]))
@@ -100,8 +106,16 @@ def settled(view: SessionView, task: Task) -> bool:
     if latest is None or latest.state in (State.PENDING, State.RUNNING):
         return False
     if latest.state is State.COMPLETED:
-        return bool(view.merged(task.id))
+        verdict = _verdict(view, task)
+        return bool(verdict) and not verdict.get("returned")
     return not retries_left(task)
+
+
+def _verdict(view: SessionView, task: Task) -> Mapping[str, Any]:
+    """Return how the latest attempt's work was integrated or refused (empty: neither yet)."""
+    record = view.merged(task.id)
+    latest = task.latest
+    return record if latest is not None and record.get("agent", latest.agent) == latest.agent else {}
 
 
 def retries_left(task: Task) -> bool:
@@ -133,7 +147,7 @@ def _start(view: SessionView, task: Task) -> Iterator[Action]:
             yield CancelTask(task.id, task.next_attempt, f"needs {need}, which {_fate(view, needed)}")
             return
     if all(view.merged(need).get("merged") for need in task.needs):
-        yield Assign(task.id, task.next_attempt, _hint(task))
+        yield Assign(task.id, task.next_attempt, _hint(view, task))
 
 
 def _fate(view: SessionView, task: Task) -> str:
@@ -142,8 +156,9 @@ def _fate(view: SessionView, task: Task) -> str:
     return "failed" if task.state is State.FAILED else "was cancelled"
 
 
-def _hint(task: Task) -> str | None:
-    latest = task.latest
-    if latest is None or latest.state is not State.FAILED:
-        return None
-    return f"An earlier attempt at this task ended without success: {latest.reason}"
+def _hint(view: SessionView, task: Task) -> str | None:
+    latest, record = task.latest, view.merged(task.id)
+    told = [as_hint(record)] if record.get("returned") else []
+    if latest is not None and latest.state is State.FAILED:
+        told.append(f"An earlier attempt at this task ended without success: {latest.reason}")
+    return "\n".join(told) or None

@@ -42,5 +42,7 @@ COST_MAX: Final = 1_000_000
 """US dollars: the highest ``limits.cost``."""
 ATTEMPTS_MAX: Final = 100
 """The highest ``limits.attempts``."""
+HAND_BACK_MAX: Final = 10
+"""The highest ``hand_back``."""
 CLASHES_LISTED: Final = 100
 """Pairs of clashing tasks that a refusal names one by one; the others are counted."""

@@ -81,8 +81,9 @@ def _agents(plan: Plan, known: Collection[str] | None) -> Iterator[Problem]:
         where = f"tasks {', '.join(nobody[:NAMED])}" + (f" and {len(nobody) - NAMED} more" if nobody[NAMED:] else "")
         yield Problem(where, "no agent is named", "give the plan an agent: a profile's name or {command: [...]}")
     for where, agent in [("agent", plan.agent), *((f"task {task.id}", task.agent) for task in plan.tasks)]:
-        if isinstance(agent, str) and known is not None and agent not in known:
-            yield Problem(where, f"unknown agent profile {shown(agent)}", _profiles(agent, sorted(known)))
+        name = agent.partition(":")[0] if isinstance(agent, str) else None  # PROFILE:MODEL
+        if name is not None and known is not None and name not in known:
+            yield Problem(where, f"unknown agent profile {shown(name)}", _profiles(name, sorted(known)))
 
 
 def _profiles(agent: str, known: list[str]) -> str:

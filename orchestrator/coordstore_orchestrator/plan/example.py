@@ -22,6 +22,7 @@ agent:
 setup: []                            # shell commands for every new worktree, as "npm ci"
 validate:                            # shell commands that must succeed on the merged result
 - test -s greetings/all.txt
+hand_back: 0                         # how many times work that conflicts goes back to its agent; 0: it is left out
 
 tasks:
 - id: english                        # small letters, digits and '-'

@@ -16,6 +16,7 @@ __all__ = [
     "Attempts",
     "Base",
     "Cost",
+    "HandBack",
     "Label",
     "Name",
     "Need",
@@ -129,3 +130,4 @@ StepCount = Annotated[StrictInt, Field(ge=1, le=bounds.STEPS_LIMIT_MAX)]
 Seconds = Annotated[StrictFloat, Field(gt=0, le=bounds.SECONDS_MAX, allow_inf_nan=False)]
 Cost = Annotated[StrictFloat, Field(gt=0, le=bounds.COST_MAX, allow_inf_nan=False)]
 Attempts = Annotated[StrictInt, Field(ge=1, le=bounds.ATTEMPTS_MAX)]
+HandBack = Annotated[StrictInt, Field(ge=0, le=bounds.HAND_BACK_MAX)]

@@ -16,6 +16,7 @@ from coordstore_orchestrator.plan.fields import (
     Attempts,
     Base,
     Cost,
+    HandBack,
     Label,
     Name,
     Need,
@@ -142,6 +143,9 @@ class Plan(_Model):
     setup: Texts = Field((), description="Shell commands run in every new worktree before its agent.")
     validation: Texts = Field(
         (), alias="validate", description="Shell commands that must succeed on the merged result."
+    )
+    hand_back: HandBack = Field(
+        0, description="How many times a task's work that conflicts goes back to its agent; 0: it is left out."
     )
     tasks: tuple[Task, ...] = Field(
         max_length=bounds.TASKS_MAX,

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import CoordError, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import State, events
-from coordstore_orchestrator.agents import environment, resolve_agent, write_prompt
+from coordstore_orchestrator.agents import environment, write_prompt
 from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
-from coordstore_orchestrator.worker.process import Capture, secret_values
+from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, chain, wait_for
+from coordstore_orchestrator.worker.process import Capture, StartFailed, secret_values
+from coordstore_orchestrator.worker.sight import changed_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,15 +32,14 @@ if TYPE_CHECKING:
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.git.session import SessionRepository
+    from coordstore_orchestrator.worker.observe import Observer
     from coordstore_orchestrator.worker.process import AgentProcess, Exit, Guardian
-    from coordstore_orchestrator.worker.worker import Stop
+    from coordstore_orchestrator.worker.stop import Stop
 
 __all__ = ["AttemptRunner", "Site"]
 
 log = logging.getLogger(__name__)
 
-GRACE: Final = 5.0
-"""Seconds between asking an agent to end and killing it."""
 SHOWN_FILES: Final = 100
 STORE_TROUBLE: Final = (Fenced, LeaseLost, OutcomeUnknown, Unavailable, StoreReplaced)
 """What says nothing of the attempt: it must not count as its failure."""
@@ -84,6 +85,7 @@ class _Outcome:
     code: str | None = None
     commit: str | None = None
     told: list[events.Event] = field(default_factory=list)
+    said: str | None = None
 
     def result(self, exit_status: Exit | None) -> dict[str, Any]:
         """Return what is stored as the attempt's result."""
@@ -91,6 +93,7 @@ class _Outcome:
             "code": self.code or str(self.state),
             "reason": self.reason,
             "commit": self.commit,
+            "said": self.said,
         }
         if exit_status is not None:
             found |= {"exit": exit_status.code, "signal": exit_status.signal}
@@ -147,6 +150,9 @@ class _Work:
         self._told: list[events.Event] = []
         self._commit: str | None = None
         self._not_work: list[str] = []  # what the set-up left, as patterns of .gitignore
+        self._limits: dict[str, float] = {}
+        self._deadline: float | None = None
+        self._said: str | None = None
 
     async def carry_out(self) -> _Outcome:
         """Do everything; return how it ended."""
@@ -158,9 +164,7 @@ class _Work:
             raise
         except CoordError as error:
             log.warning("%s failed: %s", self._agent, error)
-            return _Outcome(
-                State.FAILED, str(error), commit=self._commit, told=[*self._told, events.Error(text=str(error))]
-            )
+            return self._gave_up(State.FAILED, str(error)).outcome
 
     async def clean(self) -> None:
         """Keep uncommitted work on the branch and remove the worktree."""
@@ -170,29 +174,33 @@ class _Work:
             await self._site.repository.remove_worktree(self._agent, self._worktree)
 
     async def _steps(self) -> _Outcome:
-        profile = resolve_agent(self._task.spec.get("agent") or self._site.agent, self._site.profiles)
+        spec = self._task.spec
+        profiles = list(chain(spec.get("agent"), self._site.agent, self._site.profiles))
+        self._limits = {**profiles[0].limits, **{k: v for k, v in (spec.get("limits") or {}).items() if v is not None}}
+        if (seconds := self._limits.get("deadline")) is not None:
+            self._deadline = asyncio.get_running_loop().time() + seconds
         await self._site.repository.add_worktree(self._agent, self._base, self._worktree)
-        env, prompt = await self._prepare(profile)
+        prompt = await self._write_prompt()
+        env = self._environment(profiles[0], prompt)
         for command in self._site.setup:
             await self._command(command, env, "setup")
         if self._site.setup:
             made = await self._site.repository.untracked(self._agent, self._worktree)
             self._not_work = [_as_pattern(path) for path in made]
-        process = await self._start(profile, env, prompt)
-        await self._report_start(process)
-        self.exit = await self._wait(process)
+        ran = await self._run_agent(profiles, prompt)
+        self._not_work += ran.profile.litter
         self._commit = await self._save()
-        self._judge_exit(self.exit)
+        self._judge_run(ran)
         await self._judge_files(self._commit)
-        for command in self._task.spec.get("checks") or ():
-            await self._command(command, env, "check")
-        return _Outcome(State.COMPLETED, commit=self._commit, told=self._told)
+        for command in spec.get("checks") or ():
+            await self._command(command, self._environment(ran.profile, prompt), "check")
+        return _Outcome(State.COMPLETED, commit=self._commit, told=self._told, said=self._said)
 
-    async def _prepare(self, profile: Profile) -> tuple[dict[str, str], Path]:
-        """Write the prompt and put together the agent's environment."""
-        prompt = await asyncio.to_thread(
-            write_prompt, self._logs / "prompt.md", self._task.spec, hint=self._assignment.get("hint")
-        )
+    async def _write_prompt(self) -> Path:
+        path, hint = self._logs / "prompt.md", self._assignment.get("hint")
+        return await asyncio.to_thread(write_prompt, path, self._task.spec, hint=hint)
+
+    def _environment(self, profile: Profile, prompt: Path) -> dict[str, str]:
         extra = {
             "COORD_SESSION": self._site.session,
             "COORD_TASK": self._task.id,
@@ -200,16 +208,41 @@ class _Work:
             "COORD_PROMPT_FILE": str(prompt),
             "COORD_RUN": self._site.run,
         }
-        return environment(profile, self._site.environ, extra), prompt
+        return environment(profile, self._site.environ, extra)
 
-    async def _start(self, profile: Profile, env: Mapping[str, str], prompt: Path) -> AgentProcess:
-        capture = Capture(self._logs, secrets=secret_values(env))
-        argv = profile.command(prompt_file=prompt, worktree=self._worktree)
-        return await self._site.guardian.spawn(
-            argv, cwd=self._worktree, env=env, stdin=profile.stdin(prompt), capture=capture, label=self._agent
+    async def _run_agent(self, profiles: Sequence[Profile], prompt: Path) -> Ran:
+        """Run the first profile that starts."""
+        run = AgentRun(
+            self._claim,
+            self._site.guardian,
+            worktree=self._worktree,
+            logs=self._logs,
+            prompt=prompt,
+            stop=self._stop,
+            files=self._look,
+            label=self._agent,
         )
+        for at, profile in enumerate(profiles):
+            env = self._environment(profile, prompt)
+            try:
+                ran = await run.run(profile, env, self._limits, self._deadline, self._report_start)
+            except StartFailed as error:
+                log.warning("%s: %s", self._agent, error)
+                if at + 1 == len(profiles):
+                    raise self._gave_up(State.FAILED, str(error), "start") from error
+                self._told.append(events.Error(text=str(error)))
+                self._told.append(events.Note(text=f"falls back on {profiles[at + 1].name}"))
+            else:
+                self.exit, self._said = ran.exit, ran.said
+                self._told += ran.told
+                self._note_leftovers(ran.exit)
+                return ran
+        raise AssertionError  # a task without an agent is refused with its plan
 
-    async def _report_start(self, process: AgentProcess) -> None:
+    async def _look(self) -> tuple[list[str], object]:
+        return await changed_files(self._site.repository, self._agent, self._worktree, self._not_work)
+
+    async def _report_start(self, process: AgentProcess, _observer: Observer) -> None:
         log.info("%s runs as process %s in %s", self._agent, process.pid, self._worktree)
         await self._claim.report(
             events.Note(text=f"started in {self._worktree}"),
@@ -219,27 +252,10 @@ class _Work:
             logs=self._logs,
         )
 
-    async def _wait(self, process: AgentProcess) -> Exit:
-        """Wait for the agent; end it when asked to stop or at its deadline."""
-        deadline = (self._task.spec.get("limits") or {}).get("deadline")
-        ended = asyncio.ensure_future(process.wait())
-        asked = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({ended, asked}, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                if not self._stop.asked:
-                    self._stop.ask("deadline", f"stopped at its deadline of {deadline} s")
-                await process.terminate(GRACE)
-            found = await ended
-        finally:
-            asked.cancel()
-            if not ended.done():
-                await asyncio.shield(process.terminate(GRACE))
-                ended.cancel()
+    def _note_leftovers(self, found: Exit) -> None:
         if found.leftovers:
             names = tuple(f"{left.pid} {' '.join(left.argv)[:200]}" for left in found.leftovers)
             self._told.append(events.Leftovers(processes=names))
-        return found
 
     async def _save(self) -> str:
         """Commit what the agent left uncommitted; return the commit its work ends at."""
@@ -247,18 +263,32 @@ class _Work:
         await self._site.repository.commit_leftovers(self._agent, self._worktree, message, self._not_work)
         return await self._site.repository.head(self._agent, self._worktree, self._base)
 
-    def _judge_exit(self, found: Exit) -> None:
-        if self._stop.asked:
-            state = State.FAILED if self._stop.code == "deadline" else State.CANCELLED
-            raise self._gave_up(state, self._stop.reason, self._stop.code)
+    def _judge_run(self, ran: Ran) -> None:
+        """Refuse what was not done: stopped, killed, failed by its exit status or its own words, or nothing at all."""
+        self._judge_stop(ran.stop)
+        found = ran.exit
         if found.lost:
             raise self._gave_up(State.FAILED, "its agent was killed, and nobody saw its end", "lost")
         if found.signal is not None:
             raise self._gave_up(State.FAILED, f"its agent was killed by {signal.Signals(found.signal).name}")
         if found.code != 0:
-            raise self._gave_up(State.FAILED, f"its agent exited with status {found.code}")
-        if self._commit == self._base and self._task.spec.get("writes"):
-            raise self._gave_up(State.FAILED, "its agent exited with status 0 but changed nothing")
+            words = f": {ran.failed}" if ran.failed else ""
+            raise self._gave_up(State.FAILED, f"its agent exited with status {found.code}{words}")
+        if ran.failed:
+            raise self._gave_up(State.FAILED, f"its agent says that it failed: {ran.failed}")
+        if self._task.spec.get("writes"):
+            if self._commit == self._base:
+                raise self._gave_up(State.FAILED, "its agent exited with status 0 but changed nothing", "nothing-done")
+        elif ran.quiet:
+            raise self._gave_up(State.FAILED, "its agent exited with status 0 but told nothing", "nothing-done")
+
+    def _judge_stop(self, *limits: Stop) -> None:
+        """End the attempt when it was stopped: as failed at a limit, as cancelled otherwise."""
+        for stop in (self._stop, *limits):
+            if stop.asked:
+                state = State.CANCELLED if stop is self._stop and stop.code != "deadline" else State.FAILED
+                seconds = f" of {self._limits['deadline']:g} s" if stop.code == "deadline" else ""
+                raise self._gave_up(state, f"{stop.reason}{seconds}", stop.code)
 
     async def _judge_files(self, commit: str) -> None:
         """Refuse changes outside the write scope, and what no agent may change."""
@@ -279,19 +309,19 @@ class _Work:
         process = await self._site.guardian.spawn(
             ["sh", "-c", command], cwd=self._worktree, env=env, stdin=None, capture=capture, label=self._agent
         )
-        found = await self._wait(process)
+        found = await wait_for(process, (self._stop,), self._deadline)
+        self._note_leftovers(found)
         tail = await asyncio.to_thread(capture.tail, TAIL)
         passed = found.code == 0
         self._told.append(events.CheckRun(command=command, ok=passed, code=found.code, output="" if passed else tail))
-        if self._stop.asked:
-            raise self._gave_up(State.CANCELLED, self._stop.reason, self._stop.code)
+        self._judge_stop()
         if not passed:
             raise self._gave_up(State.FAILED, f"{what} failed: {command}: {_last_line(tail)}", what)
 
     def _gave_up(self, state: State, reason: str, code: str | None = None) -> _GaveUp:
         if state is State.FAILED:
             self._told.append(events.Error(text=reason))
-        return _GaveUp(_Outcome(state, reason, code, self._commit, self._told))
+        return _GaveUp(_Outcome(state, reason, code, self._commit, self._told, self._said))
 
 
 def _as_pattern(path: str) -> str:

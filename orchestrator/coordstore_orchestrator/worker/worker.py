@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from coordstore.errors import Conflict, Corrupt, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import DEFAULT_CLASS, SessionView, State
+from coordstore_orchestrator.worker.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from coordstore.session.session import Session
     from coordstore.store import Lease
 
-__all__ = ["BROKEN", "CANCELLED", "INTERRUPTED", "Runner", "Stop", "Worker"]
+__all__ = ["BROKEN", "CANCELLED", "INTERRUPTED", "Runner", "Worker"]
 
 log = logging.getLogger(__name__)
 
@@ -35,30 +36,6 @@ CANCELLED: Final = "cancelled"
 INTERRUPTED: Final = "interrupted"
 BROKEN: Final = "broken"
 """Result code of an attempt whose runner, not whose agent, failed."""
-
-
-class Stop:
-    """Tells a running attempt to stop, once, with a code and a reason."""
-
-    def __init__(self) -> None:
-        self.code = ""
-        self.reason = ""
-        self._asked = asyncio.Event()
-
-    def ask(self, code: str, reason: str) -> None:
-        """Ask it to stop; the first asking counts."""
-        if not self._asked.is_set():
-            self.code, self.reason = code, reason
-            self._asked.set()
-
-    @property
-    def asked(self) -> bool:
-        """Whether it was asked."""
-        return self._asked.is_set()
-
-    async def wait(self) -> None:
-        """Return once it is asked."""
-        await self._asked.wait()
 
 
 class Runner(Protocol):

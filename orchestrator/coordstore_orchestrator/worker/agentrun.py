@@ -1,0 +1,244 @@
+"""Runs an attempt's agent: the profile that is asked for, and when that cannot start, those it falls back on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from coordstore_orchestrator.agents import resolve_agent
+from coordstore_orchestrator.agents.output import open_reader
+from coordstore_orchestrator.worker.observe import START, Observer, Sight
+from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, secret_values
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from coordstore.session import events
+    from coordstore.session.claim import Claim
+    from coordstore_orchestrator.agents import Profile
+    from coordstore_orchestrator.worker.process import AgentProcess, Exit, Guardian
+    from coordstore_orchestrator.worker.stop import Stop
+
+__all__ = ["GRACE", "AgentRun", "Ran", "chain", "wait_for"]
+
+log = logging.getLogger(__name__)
+
+GRACE: Final = 5.0
+"""Seconds between asking an agent to end and killing it."""
+TAIL: Final = 4000
+"""Characters of an agent's output that are searched for why it did not start."""
+RECORD_MAX: Final = 1 << 26
+"""Bytes of an agent's own record that are read; a larger one is left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How an agent's run ended.
+
+    Args:
+        profile: Which profile it was.
+        exit: How its process ended.
+        failed: Why it failed, by its own words.
+        said: The last thing it said.
+        stop: Asked when it was stopped at a limit.
+        told: Events that are not written yet.
+        quiet: Whether it printed nothing at all.
+    """
+
+    profile: Profile
+    exit: Exit
+    failed: str | None
+    said: str | None
+    stop: Stop
+    told: list[events.Event]
+    quiet: bool
+
+
+def chain(reference: object, default: object, profiles: Mapping[str, Profile]) -> Iterator[Profile]:
+    """Yield the profile that is asked for, those of its fall-back chain, then the session's own; each once.
+
+    Args:
+        reference: The task's agent, or None.
+        default: The session's agent.
+        profiles: Profiles by name.
+
+    Raises:
+        UnknownProfile: There is none of that name.
+        InvalidArgument: The reference is none.
+    """
+    seen: list[Profile] = []
+    waiting = [resolve_agent(each, profiles) for each in (reference, default) if each is not None]  # type: ignore[arg-type]  # checked there
+    while waiting:
+        profile = waiting.pop(0)
+        if profile not in seen:
+            seen.append(profile)
+            yield profile
+            waiting = [*(resolve_agent(name, profiles) for name in profile.fallback), *waiting]
+
+
+class AgentRun:
+    """Starts an agent in its worktree and sees it to its end.
+
+    Args:
+        claim: Where its events go.
+        guardian: Starts processes.
+        worktree: Where it works.
+        logs: Where its output goes.
+        prompt: The file with its input.
+        stop: Tells the attempt to stop.
+        files: See `Sight`.
+        label: Its name.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        guardian: Guardian,
+        *,
+        worktree: Path,
+        logs: Path,
+        prompt: Path,
+        stop: Stop,
+        files: Callable[[], Awaitable[tuple[list[str], object]]],
+        label: str,
+    ) -> None:
+        self._claim = claim
+        self._guardian = guardian
+        self._worktree = worktree
+        self._logs = logs
+        self._prompt = prompt
+        self._stop = stop
+        self._files = files
+        self._label = label
+        self._runs = 0
+
+    async def run(
+        self,
+        profile: Profile,
+        env: Mapping[str, str],
+        limits: Mapping[str, float],
+        deadline: float | None,
+        started: Callable[[AgentProcess, Observer], Awaitable[None]],
+    ) -> Ran:
+        """Run one profile to its end.
+
+        Args:
+            profile: How.
+            env: The agent's whole environment.
+            limits: What it may use.
+            deadline: When it must have ended, on the loop's clock.
+            started: Called once it runs.
+
+        Raises:
+            StartFailed: It cannot start; the message says what to do.
+
+        Cancelled, nothing of the agent is left running.
+        """
+        secrets = secret_values(env)
+        record = _Record(self._prompt.with_name("trace.json"), secrets)
+        observer = Observer(self._claim, open_reader(profile.output), limits, Sight(self._files, record.read))
+        name = profile.name if self._runs else ""
+        self._runs += 1
+        capture = Capture(self._logs, name, secrets=secrets, on_line=observer.line)
+        argv = profile.command(prompt_file=self._prompt, worktree=self._worktree)
+        process = await self._guardian.spawn(
+            argv, cwd=self._worktree, env=env, stdin=profile.stdin(self._prompt), capture=capture, label=self._label
+        )
+        watching = asyncio.create_task(observer.run(), name=f"observer of {self._label}")
+        try:
+            await started(process, observer)
+            found = await wait_for(process, (self._stop, observer.stop), deadline)
+        finally:
+            if process.running:
+                await asyncio.shield(process.kill())
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        told = await observer.finish()
+        await asyncio.to_thread(record.redact)
+        self._check_start(profile, observer, found, capture)
+        quiet = capture.statistics().stdout_bytes == 0
+        return Ran(profile, found, observer.reader.failed, observer.reader.said, observer.stop, told, quiet)
+
+    def _check_start(self, profile: Profile, observer: Observer, found: Exit, capture: Capture) -> None:
+        """Raise when the agent never got going, for a reason that its words tell."""
+        went_wrong = found.code != 0 or observer.reader.failed or observer.stop.code == START
+        if profile.verbatim or self._stop.asked or not went_wrong:
+            return
+        trouble = observer.trouble(capture.tail(TAIL))
+        if trouble is not None:
+            said = observer.reader.failed or (observer.errors[-1] if observer.errors else "")
+            message = f"{profile.name} did not start: {trouble.advice}" + (f" (it said: {said[:300]})" if said else "")
+            raise StartFailed(message)
+
+
+class _Record:
+    """The file that an agent itself writes about what it does.
+
+    Args:
+        path: The file.
+        secrets: What must not get on.
+    """
+
+    def __init__(self, path: Path, secrets: tuple[str, ...]) -> None:
+        self._path = path
+        self._secrets = secrets
+        self._seen: tuple[int, int] | None = None
+
+    async def read(self) -> bytes | None:
+        """Return it, redacted, when it has changed."""
+        try:
+            found = self._path.lstat()
+        except OSError:
+            return None
+        state = (found.st_mtime_ns, found.st_size)
+        if state == self._seen or found.st_size > RECORD_MAX:
+            return None
+        self._seen = state
+        return await asyncio.to_thread(self._load)
+
+    def _load(self) -> bytes | None:
+        try:
+            handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        with os.fdopen(handle, "rb") as file:
+            data = file.read(RECORD_MAX)
+        redactor = Redactor(self._secrets)
+        return redactor.feed(data) + redactor.finish()
+
+    def redact(self) -> None:
+        """Replace it by what may stay on the disk; blocks."""
+        data = self._load()
+        if data is not None:
+            with suppress(OSError):
+                self._path.unlink()
+                self._path.touch(mode=0o600)
+                self._path.write_bytes(data)
+
+
+async def wait_for(process: AgentProcess, stops: tuple[Stop, ...], deadline: float | None) -> Exit:
+    """Wait for a process; end it when asked to stop or at its deadline, which asks the first one.
+
+    Cancelled, the process is ended.
+    """
+    ended = asyncio.ensure_future(process.wait())
+    asked = [asyncio.ensure_future(stop.wait()) for stop in stops]
+    patience = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
+    try:
+        await asyncio.wait({ended, *asked}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            if not any(stop.asked for stop in stops):
+                stops[0].ask("deadline", "stopped at its deadline")
+            await process.terminate(GRACE)
+        return await ended
+    finally:
+        for each in asked:
+            each.cancel()
+        if not ended.done():
+            await asyncio.shield(process.terminate(GRACE))
+            ended.cancel()

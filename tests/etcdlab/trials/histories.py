@@ -1,0 +1,125 @@
+"""Histories: clients and watchers on a cluster while something breaks it, judged by the shipped history checker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from coordstore import open_store
+from coordstore.testing.history import Recorder, Shape, check, run
+from tests.etcdlab.tally import Tally
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator
+
+    from coordstore import CoordStore
+    from tests.etcdlab.cluster import Cluster
+
+__all__ = ["Chaos", "Plan", "rotated", "under_chaos"]
+
+HANDLES: Final = 4
+
+
+class Chaos(Protocol):
+    """What breaks the cluster, again and again, and mends it."""
+
+    async def trouble(self, number: int, rng: random.Random) -> str:
+        """Make one fault, let it last, and end it; return what it was."""
+
+    async def heal(self) -> None:
+        """End every fault and wait until every member answers."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of it.
+
+    Args:
+        faults: How many.
+        operations: Of each history; when it is over and faults are left, another begins on an empty prefix.
+        clients: How many in each.
+        pause: Seconds between faults.
+        ttl: Seconds of the clients' leases.
+        seed: Decides all choices.
+        timeout: Seconds after which a call gives up.
+    """
+
+    faults: int
+    operations: int = 2_000
+    clients: int = 16
+    pause: float = 0.5
+    ttl: int = 3
+    seed: int = 1
+    timeout: float = 5.0
+
+
+@contextlib.asynccontextmanager
+async def rotated(endpoints: str, prefix: str, options: str, count: int = HANDLES) -> AsyncIterator[list[CoordStore]]:
+    """Yield handles on one store, each of which begins with another member."""
+    members = endpoints.split(",")
+    async with contextlib.AsyncExitStack() as stack:
+        urls = [",".join(members[at % len(members) :] + members[: at % len(members)]) for at in range(count)]
+        yield [await stack.enter_async_context(open_store(f"etcd://{url}/{prefix}?{options}")) for url in urls]
+
+
+async def under_chaos(cluster: Cluster, endpoints: str, prefix: str, plan: Plan, chaos: Chaos, options: str) -> Tally:
+    """Run histories until all faults were made; judge each."""
+    tally = Tally()
+    number = 0
+    while tally.trials < plan.faults:
+        shape = Shape(
+            seed=plan.seed + number,
+            clients=plan.clients,
+            operations=plan.operations,
+            ttl=plan.ttl,
+            patience=60.0,
+        )
+        one = f"{prefix}-{number}"
+        async with rotated(endpoints, one, f"timeout={plan.timeout}{options}") as stores:
+            await one_history(tally, stores, shape, plan, chaos)
+        for server in cluster.servers:
+            if server.process is not None:
+                # What was judged is of no more use; the next history finds a small database.
+                server.gateway().delete(f"{one}:")
+                break
+        number += 1
+    tally.counts["histories"] = number
+    return tally
+
+
+async def one_history(tally: Tally, stores: list[CoordStore], shape: Shape, plan: Plan, chaos: Chaos) -> None:
+    """Do one history under faults and judge it."""
+    breaking = asyncio.create_task(breaker(tally, shape, plan, chaos))
+
+    async def heal() -> None:
+        breaking.cancel()
+        await asyncio.gather(breaking, return_exceptions=True)
+        await chaos.heal()
+
+    began = time.monotonic()
+    try:
+        history = await run(stores, Recorder(), shape, lambda _: asyncio.sleep(0.001), heal)
+    finally:
+        await heal()
+    if not breaking.cancelled() and (error := breaking.exception()):
+        raise error
+    verdict = check(history)
+    tally.check(verdict.ok, f"history of seed {shape.seed}:\n{verdict}")
+    tally.counts["operations"] += len(history.calls)
+    tally.counts["unknown"] += int(verdict.counts["unknown"])
+    tally.counts["acknowledged"] += int(verdict.counts["ok"])
+    tally.counts["seconds"] += int(time.monotonic() - began)
+
+
+async def breaker(tally: Tally, shape: Shape, plan: Plan, chaos: Chaos) -> None:
+    """Make one fault after the other, as long as there are any to make."""
+    rng = shape.random("chaos")
+    while tally.trials < plan.faults:
+        await asyncio.sleep(plan.pause)
+        what = await chaos.trouble(tally.trials, rng)
+        tally.trials += 1
+        tally.counts[what] += 1
