@@ -40,9 +40,7 @@ def run(trials: int, seed: int) -> Iterator[Outcome]:
     yield outcome("file, failing calls", failing, max(trials // SHARE, 1), FAULTS_PER_SEED, seed)
 
 
-def outcome(
-    name: str, work: Callable[[tuple[int, int]], Tally], trials: int, per_seed: int, seed: int
-) -> Outcome:
+def outcome(name: str, work: Callable[[tuple[int, int]], Tally], trials: int, per_seed: int, seed: int) -> Outcome:
     """Share so many trials out over seeds."""
     share = min(per_seed, max(trials // 3, 1))
     seeds = range(seed, seed + -(-trials // share))

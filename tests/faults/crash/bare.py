@@ -86,9 +86,10 @@ class Bare(AbstractContextManager["Bare"]):
         return [outcome.result for outcome in done if outcome.result is not None]
 
     def _request(self, deed: Deed) -> requests.Request:
-        simple = {"delete_prefix": requests.DeletePrefix, "drop": requests.Drop}
-        if deed.kind in simple:
-            return simple[deed.kind](deed.name)
+        if deed.kind == "delete_prefix":
+            return requests.DeletePrefix(deed.name)
+        if deed.kind == "drop":
+            return requests.Drop(deed.name)
         if deed.kind == "trim":
             return requests.Trim(deed.name, deed.number)
         if deed.kind == "revoke":

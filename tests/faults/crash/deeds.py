@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from coordstore.errors import Trimmed
 from coordstore.model import Append, Delete, Put
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coordstore.model import Record
     from coordstore.store.lease import Lease
 
+Value = TypeVar("Value")
 SOME = 9_000
 """Bytes of a value that lies on three pages."""
 
@@ -118,7 +119,7 @@ class Doer:
     _resolvable = _transact
 
     async def _exchange(self, deed: Deed) -> None:
-        writes = [Delete(deed.name), *(Put(key, value) for key, value in deed.puts)]
+        writes: list[Put | Delete] = [Delete(deed.name), *(Put(key, value) for key, value in deed.puts)]
         await self._store.transact(writes, appends=[Append(stream, data) for stream, data in deed.appends])
 
     async def _trim(self, deed: Deed) -> None:
@@ -211,7 +212,7 @@ def covers(prefix: str, name: str) -> bool:
     return not prefix or name == prefix or name.startswith(prefix if prefix.endswith("/") else f"{prefix}/")
 
 
-def under(prefix: str, what: dict[str, object] | dict[str, bytes] | dict[str, int] | dict[str, Stream]) -> dict:  # type: ignore[type-arg]
+def under(prefix: str, what: Mapping[str, Value]) -> dict[str, Value]:
     """Return the part of a dictionary that a prefix covers."""
     return {name: value for name, value in sorted(what.items()) if covers(prefix, name)}
 

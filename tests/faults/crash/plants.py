@@ -30,7 +30,7 @@ def no_fsync_dir() -> Patch:
 
 def no_check() -> Patch:
     """Let the File backend take any bytes for a frame's content."""
-    return mock.patch("coordstore_file.frames._check", lambda length, before, content: 1)  # noqa: ARG005
+    return mock.patch("coordstore_file.frames._check", return_value=1)
 
 
 def no_length_check() -> Patch:
@@ -143,8 +143,38 @@ def handle_know(real: Callable[..., None]) -> Callable[..., None]:
     return know
 
 
+def counted() -> Patch:
+    """Plant nothing, but count the mutating calls of the file system; the counts are told at the end of the process."""
+    import atexit
+    from collections import Counter
+
+    from coordstore_file._fs import OsFileSystem
+
+    counts: Counter[str] = Counter()
+    stack = contextlib.ExitStack()
+    for name in ("create", "write_all", "truncate", "fdatasync", "rename", "unlink", "mkdir", "rmdir"):
+        stack.enter_context(mock.patch.object(OsFileSystem, name, counting(name, getattr(OsFileSystem, name), counts)))
+    # Of the directories above the store we see nothing here.
+    inside = counting("fsync_dir", OsFileSystem.fsync_dir, counts, "store")
+    stack.enter_context(mock.patch.object(OsFileSystem, "fsync_dir", inside))
+    atexit.register(lambda: os.write(1, f"ACK count 0 {' '.join(f'{k}={v}' for k, v in counts.items())}\n".encode()))
+    return stack
+
+
+def counting(name: str, real: Callable[..., Any], counts: Any, below: str = "") -> Callable[..., Any]:
+    """Return a method that counts its calls; with `below`, those on a path with such a folder in it."""
+
+    def method(self: Any, *args: Any) -> Any:
+        if not below or below in args[0].parts or "disk" in args[0].parts:
+            counts[name] += 1
+        return real(self, *args)
+
+    return method
+
+
 PLANTS: dict[str, Callable[[], Patch]] = {
     "": contextlib.nullcontext,
+    "counted": counted,
     "no fdatasync": no_fdatasync,
     "no directory sync": no_fsync_dir,
     "no check": no_check,

@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -77,7 +78,9 @@ class Disk:
         with self._image.open("wb") as image:
             image.truncate(MEBIBYTES * 1024**2)
         subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
-        found = subprocess.run(["losetup", "-f", "--show", str(self._image)], check=True, capture_output=True, text=True)
+        found = subprocess.run(
+            ["losetup", "-f", "--show", str(self._image)], check=True, capture_output=True, text=True
+        )
         self._device = found.stdout.strip()
         self.mount()
 
@@ -137,8 +140,9 @@ def die_after(work: Callable[[int, int], None], its_in: int, its_out: int) -> No
     """Do the work of a child and end it without a return to what was forked."""
     try:
         work(its_in, its_out)
-    except BaseException:  # noqa: BLE001  (the parent finds the pipe closed; the person finds this)
-        logging.exception("the child failed")
+    except BaseException:  # noqa: BLE001  (nothing may leave this child)
+        # The parent finds the pipe closed; a person finds this.
+        traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
@@ -240,7 +244,8 @@ def main(arguments: Sequence[str]) -> None:
                 there.make()
             chance = random.Random(f"{seed}/{number}")
             acked, problem = one_cut(there, scheme, number, chance, plant[0] if plant else "")
-            print(json.dumps({"cut": number, "acked": acked, "problem": problem}), flush=True)
+            sys.stdout.write(json.dumps({"cut": number, "acked": acked, "problem": problem}) + "\n")
+            sys.stdout.flush()
 
 
 def warm(scheme: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from coordstore.errors import CoordError
 from coordstore.hostkit import boot
 from tests.faults.crash.deeds import Contents, contents
-from tests.faults.crash.disk import ROOT, Disk, Recording, State
+from tests.faults.crash.disk import ROOT, Disk, Move, Name, Recording, State
 from tests.faults.crash.plants import planted
 from tests.faults.crash.trace import FOREIGN, KNOWN, Reader
 from tests.faults.crash.workload import opened, place, reboot
@@ -105,7 +105,7 @@ async def look(scheme: str, path: Path) -> Found:
     if (sequence, after.keys, again.heads.get("after/the/crash")) != (1, {"after/the/crash": b"works"}, 1):
         return Found(problem=f"what was written after the crash is not there: {after.told()}")
     for part in again:
-        part.pop("after/the/crash")  # type: ignore[attr-defined]  # the three dictionaries
+        part.pop("after/the/crash")
     problem = "" if again == seen else f"opened twice, it shows {seen.told()}, then {again.told()}"
     return Found(info.store_id, info.revision, seen, problem)
 
@@ -129,7 +129,7 @@ def judged(scenario: Scenario, acks: list[Ack], found: Found) -> str:
     if identity - {found.store_id}:
         return f"opened as {identity}, now it is {found.store_id}"
     for actor in range(len(scenario.deeds)):
-        done = max((ack.deeds for ack in acks if int(ack.actor) == actor), default=0)
+        done = max((ack.deeds for ack in acks if ack.actor == str(actor)), default=0)
         legal = [ledger.shown(scenario.prefix(actor)) for ledger in scenario.ledgers(actor)[done : done + 2]]
         seen = found.contents.part(scenario.prefix(actor))
         if seen not in legal:
@@ -179,7 +179,7 @@ def where(recording: Recording, state: State) -> str:
     """Return when the power went and what was lost, so that a person can follow."""
     names = {ROOT: "."}
     for event in recording.events:
-        if hasattr(event, "node") and event.node is not None:
+        if isinstance(event, Name | Move) and event.node is not None:
             names[event.node] = event.name
     lost = [
         f"{at} {type(event).__name__.lower()} {getattr(event, 'name', names.get(event.home, event.home))}"  # type: ignore[union-attr]  # an operation has a home

@@ -75,7 +75,12 @@ SCENARIOS: Final = (
     alone("create"),
     alone("put", put("a", b"1"), put("b", b"2")),
     alone("overwrite", put("a", BIG), put("a", b"small"), put("a", b"y" * SOME)),
-    alone("transaction", transact({"a": BIG, "b/c": b"2", "d": b""}, ("s", b"r"), ("t/u", BIG), ("s", b"q")), put("e", b"")),
+    alone("one large put", put("a", BIG), before=TWO),
+    alone(
+        "transaction",
+        transact({"a": BIG, "b/c": b"2", "d": b""}, ("s", b"r"), ("t/u", BIG), ("s", b"q")),
+        put("e", b""),
+    ),
     alone("swap", *(Deed("swap", "a", b"%d" % n) for n in range(4))),
     alone("delete", *(Deed("delete", "a"), put("a", b"2"), Deed("delete", "a")), before=TWO),
     alone("delete prefix", Deed("delete_prefix", "a"), before=(put("a/b", b"1"), put("a/c", BIG), put("ab", b""))),

@@ -81,13 +81,13 @@ class Simulation:
         self._seen: dict[bytes, After | str] = {}
         self.tally = Tally()
 
-    def cut(self, most: int) -> Tally:
-        """Run the workload, cut the power at each call, and judge so many distinct states at most."""
+    def cut(self, most: int, enough: int = 20) -> Tally:
+        """Run the workload, cut the power at each call, and judge distinct states up to a number or enough bad ones."""
         deeds = workload(self._seed)
         recording = self._run(deeds)
         wanted = legal(deeds)
         for point, lost in recording.cases(self._chance):
-            if self.tally.states >= most:
+            if self.tally.states >= most or len(self.tally.wrong) >= enough:
                 break
             done = max((ack.deeds for ack in recording.acks(point)), default=0)
             identity = {ack.word for ack in recording.acks(point) if ack.word}
@@ -128,7 +128,9 @@ class Simulation:
         recording = after.recording
         for point, lost in recording.cases(self._chance)[:AGAIN]:
             again = recording.state(point, lost)
-            self._judge(again.disk, [after.contents], set(), f"{where}, then after event {point}, lost {sorted(lost)}", 1)
+            self._judge(
+                again.disk, [after.contents], set(), f"{where}, then after event {point}, lost {sorted(lost)}", 1
+            )
 
     def _reopened(self, disk: Disk) -> After | str:
         reboot(self._boot)
@@ -149,7 +151,7 @@ class Simulation:
         return After(store.store_id, seen, recording) if works == seen else "writing changed what was there"
 
 
-# --- failing calls ------------------------------------------------------------------------------------------------------
+# --- failing calls ----------------------------------------------------------------------------------------------------
 
 
 HEALED = (Deed("put", "healed", b"yes"), Deed("compact"), Deed("put", "after", b"all"))
@@ -173,13 +175,15 @@ class Failing:
         self._chance = random.Random(seed)
         self.tally = Tally()
 
-    def run(self, most: int) -> Tally:
-        """Let calls fail one after the other, in each way, until so many trials are made."""
+    def run(self, most: int, enough: int = 20) -> Tally:
+        """Let calls fail one after the other, in each way, up to a number of trials, or enough bad ones."""
         plain = SimFS(self._path)
         self._told(plain)
         cases = [(at, *how) for at in range(1, len(plain.calls) + 1) for how in FAULTS]
         self._chance.shuffle(cases)
         for at, error, for_ever in cases[:most]:
+            if len(self.tally.wrong) >= enough:
+                break
             fault = Fault(at, error, for_ever)
             fs = SimFS(self._path, fault=fault)
             book = self._told(fs)

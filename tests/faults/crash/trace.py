@@ -27,7 +27,19 @@ FOREIGN = (
     *("io_uring_setup", "msync"),
 )
 BY_PATH = (
-    *("open", "openat", "openat2", "creat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat"),
+    *(
+        "open",
+        "openat",
+        "openat2",
+        "creat",
+        "rename",
+        "renameat",
+        "renameat2",
+        "unlink",
+        "unlinkat",
+        "mkdir",
+        "mkdirat",
+    ),
     *("rmdir", "link", "linkat", "symlink", "symlinkat", "mknod", "mknodat", "truncate", "copy_file_range", "splice"),
 )
 LINE = re.compile(r"(?P<pid>\d+) +(?:<\.\.\. (?P<resumed>\w+) resumed>|(?P<call>\w+)\()(?P<rest>.*)")

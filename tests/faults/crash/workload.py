@@ -23,7 +23,6 @@ from tests.faults.crash.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from coordstore import CoordStore
     from tests.faults.crash.deeds import Deed
