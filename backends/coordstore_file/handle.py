@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
-from coordstore.errors import StoreClosed, Unavailable
+from coordstore.errors import OutcomeUnknown, StoreClosed, Unavailable
 from coordstore.hostkit import Batches, LeaseFile, Notifier, Outcome, StoreLock, boot_id
 from coordstore.model import Committed, LeaseInfo, Put, StoreInfo
 from coordstore.store import Feeds, StoreBase
@@ -277,7 +277,16 @@ class FileStore(StoreBase):
     async def lease_revoke(self, lease: int) -> None:
         """End a lease and its keys."""
         self.ensure_open()
-        await self._submit(requests.Revoke(lease))
+        request = requests.Revoke(lease)
+        try:
+            await self._submit(request)
+        except Unavailable as error:
+            if not request.marked:
+                raise
+            message = (
+                f"lease {lease} has ended, but its keys are still there ({error}); a later transaction removes them"
+            )
+            raise OutcomeUnknown(message) from error
 
     async def do_leases(self) -> list[LeaseInfo]:
         """Return the live leases with their keys."""

@@ -71,14 +71,21 @@ class Drop:
         return _commit(draft, engine.decide_drop(draft, self.stream))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Revoke:
-    """A lease ends now, with its keys."""
+    """A lease ends now, with its keys.
+
+    Args:
+        lease: Which.
+        marked: Whether it has ended for good, even when its keys could not be removed.
+    """
 
     lease: int
+    marked: bool = False
 
     def apply(self, draft: Draft, leases: LeaseFile) -> Committed:
         """Mark it, so that no renewal comes between, then remove its keys at one revision."""
+        self.marked = True
         leases.mark_due((), revoked=(self.lease,))
         draft.swept = True
         for commit in engine.decide_end_leases(draft, (self.lease,)):

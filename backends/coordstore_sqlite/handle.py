@@ -13,7 +13,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-from coordstore.errors import StoreClosed, Unavailable
+from coordstore.errors import OutcomeUnknown, StoreClosed, Unavailable
 from coordstore.hostkit import Batches, LeaseFile, Notifier, Outcome, StoreLock
 from coordstore.hostkit.paths import check_file, prepare_directory, refuse_network
 from coordstore.model import Committed, LeaseInfo, Put, StoreInfo
@@ -310,7 +310,16 @@ class SqliteStore(StoreBase):
     async def lease_revoke(self, lease: int) -> None:
         """End a lease and its keys."""
         self.ensure_open()
-        await self._submit(requests.Revoke(lease))
+        request = requests.Revoke(lease)
+        try:
+            await self._submit(request)
+        except Unavailable as error:
+            if not request.marked:
+                raise
+            message = (
+                f"lease {lease} has ended, but its keys are still there ({error}); a later transaction removes them"
+            )
+            raise OutcomeUnknown(message) from error
 
     async def do_leases(self) -> list[LeaseInfo]:
         """Return the live leases with their keys."""

@@ -118,14 +118,21 @@ class Purge:
         return Committed(draft.revision, draft.purge())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Revoke:
-    """A lease ends now, with its keys."""
+    """A lease ends now, with its keys.
+
+    Args:
+        lease: Which.
+        marked: Whether it has ended for good, even when its keys could not be removed.
+    """
 
     lease: int
+    marked: bool = False
 
     def apply(self, draft: Draft, leases: LeaseFile) -> Committed:
         """Mark it, so that no renewal comes between, then remove its keys at one revision."""
+        self.marked = True
         leases.mark_due((), revoked=(self.lease,))
         draft.swept = True
         return Committed(draft.revision, draft.delete_all(draft.keys_on(self.lease)))

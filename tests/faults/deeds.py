@@ -12,7 +12,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coordstore.errors import CoordError, OutcomeUnknown
+from coordstore.errors import CoordError, OutcomeUnknown, Unavailable
 from coordstore.model import Append, Delete, Put
 from coordstore.testing import MemoryStore
 
@@ -69,18 +69,23 @@ async def leased(store: StoreBase, at: str, ttl: int) -> None:
     await store.put(f"{at}/l", b"leased", lease=await store.grant(ttl))
 
 
-async def revoke(store: StoreBase, at: str) -> None:
-    """Revoke the lease that the key hangs on."""
+async def hung_on(store: StoreBase, at: str) -> int:
+    """Return the lease that the key hangs on; when there is none now, nothing can be done with it."""
     entry = await store.get(f"{at}/l")
-    if entry is not None and entry.lease is not None:
-        await store.lease_revoke(entry.lease)
+    if entry is None or entry.lease is None:
+        message = "the key is not there (yet)"
+        raise Unavailable(message)
+    return entry.lease
+
+
+async def revoke(store: StoreBase, at: str) -> None:
+    """Revoke the lease."""
+    await store.lease_revoke(await hung_on(store, at))
 
 
 async def renew(store: StoreBase, at: str) -> None:
-    """Renew it, or write a key of the same name without one."""
-    entry = await store.get(f"{at}/l")
-    if entry is not None and entry.lease is not None:
-        await store.lease_renew(entry.lease)
+    """Renew it."""
+    await store.lease_renew(await hung_on(store, at))
 
 
 async def many(store: StoreBase, at: str, name: bytes) -> None:
@@ -155,7 +160,11 @@ def groups() -> list[str]:
 
 
 async def attempted(store: StoreBase, dial: Dial, number: int, under: str, base: float = 0.0) -> str:
-    """Do a deed at its time, counted from another one; return ``ok``, ``refused``, ``unknown``, or the error when it should not have been."""
+    """Do a deed at its time, counted from another one.
+
+    Returns:
+        ``ok``, ``refused`` or ``unknown``; any other error as it is.
+    """
     deed = DEEDS[number]
     dial.time = max(dial.time, base + MINUTE * (number + 1))
     try:

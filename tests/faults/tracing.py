@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import resource
 import subprocess
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from coordstore.store import StoreBase
     from tests.faults.stage import Line
 
-__all__ = ["MUTATING", "Call", "Trial", "calls", "opened", "traced"]
+__all__ = ["EARLY", "HOPEFUL", "MUTATING", "Call", "Trial", "calls", "opened", "traced"]
 
 MUTATING: Final = (
     "openat",
@@ -44,6 +45,8 @@ MUTATING: Final = (
     "fchmod",
 )
 """The calls with which Python and SQLite change files."""
+EARLY: Final = "acknowledged before it is done"
+HOPEFUL: Final = "failed sync is a success"
 _THREAD: Final = ThreadPoolExecutor
 _CALL: Final = re.compile(r"^(\d+) +(\w+)\(")
 
@@ -88,6 +91,7 @@ class OneConnection:
 def one_thread() -> None:
     """Make this process do all I/O of stores on one thread, compact and rotate early."""
     import aiosqlite
+
     from coordstore_file import compaction, handle, journal
     from coordstore_sqlite import handle as sqlite_handle
 
@@ -115,8 +119,8 @@ async def opened(url: str, dial: Dial) -> StoreBase:
 async def life(line: Line, url: str, limit: int, plant: str) -> None:
     """Open the store, do all deeds and tell what became of each, close; a store that does not open does nothing."""
     one_thread()
-    if plant:
-        planted(plant)
+    if plant == HOPEFUL:
+        hopeful()
     line.say("here")
     await line.heard()
     if limit:
@@ -129,44 +133,23 @@ async def life(line: Line, url: str, limit: int, plant: str) -> None:
         return
     for number in range(len(DEEDS)):
         line.say("begin", number)
+        if plant == EARLY:
+            line.say("end", number, "ok")
         line.say("end", number, await attempted(store, dial, number, "d"))
     with contextlib.suppress(CoordError):
         await store.aclose()
     line.say("closed", "-")
 
 
-def planted(plant: str) -> None:
-    """Break the backends: what is found then shows that it would be found."""
+def hopeful() -> None:
+    """Let the File backend take every sync for a success."""
     from coordstore_file._fs import OsFileSystem
-    from coordstore_file.journal import Journal
-    from coordstore_file.log import Log
-    from coordstore_file.writer import Writer
-    from coordstore_sqlite.writer import Writer as SqliteWriter
 
-    if plant == "acknowledged before it is written":
-        OsFileSystem.write_all = lambda *_: None  # type: ignore[method-assign]
-    elif plant == "mark moves before the frames":
-        old = OsFileSystem.write_all
+    def sync(_: OsFileSystem, handle: int) -> None:
+        with contextlib.suppress(OSError):
+            os.fdatasync(handle)
 
-        def halved(self: OsFileSystem, handle: int, data: bytes, offset: int) -> None:
-            if len(data) > 200:
-                for at in range(0, len(data), 100):
-                    old(self, handle, data[at : at + 100], offset + at)
-                return
-            old(self, handle, data, offset)
-
-        OsFileSystem.write_all = halved  # type: ignore[method-assign]
-        Journal.settle_tail = lambda _: None  # type: ignore[method-assign]
-    elif plant == "failed sync is a success":
-        def hopeful(_: OsFileSystem, handle: int) -> None:
-            import os
-
-            with contextlib.suppress(OSError):
-                os.fdatasync(handle)
-
-        OsFileSystem.fdatasync = hopeful  # type: ignore[method-assign]
-    else:
-        raise ValueError(plant, Log, Writer, SqliteWriter)
+    OsFileSystem.fdatasync = sync  # type: ignore[method-assign]
 
 
 class Call(NamedTuple):
@@ -192,7 +175,7 @@ class Trial(NamedTuple):
         opened: Whether the store opened at all; None: it did not live to say so.
         injected: The lines of the trace in which something was injected.
         trace: All lines.
-        status: How the process ended.
+        closed: Whether it lived to close the store, or not to open it.
     """
 
     outcomes: dict[int, str]
@@ -200,7 +183,7 @@ class Trial(NamedTuple):
     opened: bool | None
     injected: list[str]
     trace: list[str]
-    status: int | None
+    closed: bool
 
     @property
     def unsure(self) -> list[int]:
@@ -240,20 +223,19 @@ def traced(
         one.line.say("go")
         said = one.rest()
         one.process.join()
-        status = one.process.exitcode
         if tracer is not None:
             tracer.wait()
     trace = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return _told(said, trace, status)
+    return _told(said, trace)
 
 
-def _told(said: list[list[str]], trace: list[str], status: int | None) -> Trial:
+def _told(said: list[list[str]], trace: list[str]) -> Trial:
     outcomes = {int(words[1]): words[2] for words in said if words[0] == "end"}
     outcomes |= {len(DEEDS): " ".join(words) for words in said if words[0] == "!"}
     begun = sum(words[0] == "begin" for words in said)
     shut = any(words[0] == "closed" for words in said)
     is_open = True if begun else (False if shut else None)
-    return Trial(outcomes, begun, is_open, [line for line in trace if "(INJECTED)" in line], trace, status)
+    return Trial(outcomes, begun, is_open, [line for line in trace if "(INJECTED)" in line], trace, shut)
 
 
 def _attached(pid: int, tracer: subprocess.Popen[bytes]) -> None:

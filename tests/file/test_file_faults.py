@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coordstore import open_store
-from coordstore.errors import CoordError, OutcomeUnknown, Unavailable
+from coordstore.errors import CoordError, LeaseLost, OutcomeUnknown, Unavailable
 from coordstore.model import Append, Put
 
 if TYPE_CHECKING:
@@ -154,6 +154,22 @@ async def test_a_failed_sync_that_cannot_even_be_noted_stays_with_this_handle(
         kept = await store.get("a")
         assert kept is not None
         assert kept.value == b"1"
+
+
+async def test_a_revoked_lease_whose_keys_could_not_be_removed_is_no_refusal(
+    opened: Callable[..., Any], faulty: Any
+) -> None:
+    fs = faulty(only=("write_all",))
+    async with opened(fs) as store:
+        lease = await store.grant(60)
+        await store.put("a", b"1", lease=lease)
+        fs.at, fs.error = len(fs.calls) + 1, errno.ENOSPC
+        with pytest.raises(OutcomeUnknown, match="has ended"):
+            await store.lease_revoke(lease.id)
+        with pytest.raises(LeaseLost):
+            await store.lease_renew(lease.id)
+        await store.put("b", b"2")
+        assert await store.get("a") is None
 
 
 async def test_a_full_disk_costs_only_what_was_asked_meanwhile(url: str, child: Callable[..., Any], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordstore import open_store
-from coordstore.errors import LeaseLost
+from coordstore.errors import LeaseLost, OutcomeUnknown
 from coordstore.testing import Clock
 from coordstore.url import StoreURL
+from coordstore_sqlite.draft import Draft
 from coordstore_sqlite.store import open_sqlite
 
 if TYPE_CHECKING:
@@ -127,3 +129,24 @@ async def test_a_thousand_leases_expire_together_while_one_is_renewed(url: str) 
         assert [entry.key for entry in (await store.list()).entries] == ["kept"]
         assert [info.id for info in await store.leases()] == [kept.id]
         assert (await store.info()).revision == 301 + 300
+
+
+async def test_a_revoked_lease_whose_keys_could_not_be_removed_is_no_refusal(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await open_sqlite(StoreURL.parse(url)) as store:
+        lease = await store.grant(60)
+        await store.put("a", b"1", lease=lease)
+        with monkeypatch.context() as patch:
+            patch.setattr(Draft, "finish", full)
+            with pytest.raises(OutcomeUnknown, match="has ended"):
+                await store.lease_revoke(lease.id)
+        with pytest.raises(LeaseLost):
+            await store.lease_renew(lease.id)
+        await store.put("b", b"2")
+        assert await store.get("a") is None
+
+
+def full(_: Draft) -> None:
+    """Find the disk full before the commit."""
+    raise OSError(errno.ENOSPC, "planted")

@@ -116,7 +116,7 @@ def run(trials: int, seed: int) -> Iterator[Outcome]:
 
 CAMPAIGN = Campaign(
     "histories",
-    "What 16 clients in killed processes saw is linearizable in both tiers; streams, leases and watches keep their word.",
+    "What 16 clients in killed processes saw is linearizable in both tiers; streams, leases and watches hold.",
     run,
     full=100,
     part=2,

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tests.faults.tracing import Call
 
 AT_ONCE: Final = 3
-KILLED: Final = -9
 
 
 def killed(backend: str, plant: str, point: tuple[Call, str]) -> str | None:
@@ -37,7 +36,7 @@ def killed(backend: str, plant: str, point: tuple[Call, str]) -> str | None:
     odd = {word for word in trial.outcomes.values() if word != "ok"}
     if odd:
         wrong.append(f"deeds that nothing stood in the way of: {odd}")
-    if not wrong and trial.status != KILLED:
+    if not wrong and trial.closed:
         return None
     return f"killed at {call.name} {call.number} ({durability}): {'; '.join(wrong)}" if wrong else ""
 

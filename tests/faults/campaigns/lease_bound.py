@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from coordstore import open_store
 from coordstore.hostkit import StoreLock
 from tests.faults.campaign import Campaign, Outcome
+from tests.faults.holding import held
 from tests.faults.stage import BACKENDS, Actor, actors, folder, now, url_in
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from coordstore.store import Lease
     from tests.faults.stage import Line
 
-TTL: Final = 2
+TTL: Final = 3
 GRACE: Final = 2.0
 """Seconds beyond the TTL in which the keys of the dead must be gone."""
 TURN: Final = 1.0
@@ -37,9 +38,7 @@ TABLES: Final = {"file": "store/.coord/leases", "sqlite": "store.db-leases"}
 async def holder(line: Line, url: str, first: int, count: int, forgetful: bool) -> None:
     """Hold leases, renewed in the background; told to, say for each when it was known to be lost, and how late."""
     async with open_store(url) as store, AsyncExitStack() as stack:
-        leases = [await stack.enter_async_context(await store.grant(TTL)) for _ in range(count)]
-        for number, lease in enumerate(leases, first):
-            await store.create(f"held/{number}", b"", lease=lease)
+        leases = [(await held(store, f"held/{number}", TTL, stack))[0] for number in range(first, first + count)]
         if forgetful:
             for lease in leases:
                 lease._stop_keeper()
@@ -101,14 +100,14 @@ def cut_off(backend: str, trials: int, *, forgetful: bool = False) -> tuple[list
             for one in holders:
                 one.words()
             with Actor(blocker, where / TABLES[backend]) as wall:
-                held = float(wall.words()[1])
+                since = float(wall.words()[1])
                 for one in holders:
                     while (words := one.words()) != ["all"]:
                         deadline, moment = map(float, words)
                         latest = max(latest, moment - deadline)
-                        # What was answered had been sent before the wall stood, so it ends a TTL after that at the latest.
-                        if deadline > held + TTL or moment > held + TTL + TURN:
-                            wrong.append(f"believed {moment - held:.3f} s after it was cut off, with a TTL of {TTL} s")
+                        # What was answered had been sent before the wall stood.
+                        if deadline > since + TTL or moment > since + TTL + TURN:
+                            wrong.append(f"believed {moment - since:.3f} s after it was cut off, with a TTL of {TTL} s")
                 wall.line.say("let go")
     return wrong, latest
 

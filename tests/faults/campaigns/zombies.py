@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final
 
 from coordstore import open_store
 from coordstore.errors import CoordError, Unavailable
 from tests.faults.campaign import Campaign, Outcome
+from tests.faults.holding import held
 from tests.faults.stage import BACKENDS, Actor, actors, folder, now, url_in
 
 if TYPE_CHECKING:
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from coordstore import CoordStore
     from tests.faults.stage import Line
 
-TTL: Final = 2
-AT_ONCE: Final = 50
+TTL: Final = 3
+AT_ONCE: Final = 25
 """Holders that are stopped at the same time."""
 REFUSED: Final = {"Fenced", "LeaseLost"}
 
 
 async def holder(line: Line, url: str, name: str, honest: bool) -> None:
     """Hold a lock, keep it renewed; when told to go on, write under the token as if nothing had happened."""
-    async with open_store(url) as store, await store.grant(TTL) as lease:
-        token = await store.create(f"lock/{name}", b"", lease=lease)
+    async with open_store(url) as store, AsyncExitStack() as stack:
+        lease, token = await held(store, f"lock/{name}", TTL, stack)
         line.say(token)
         await line.heard()
         fence = (f"lock/{name}", token) if honest else None
