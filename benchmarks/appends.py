@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.stores import NAMES, RECORD, SCHEMES, appends_in, forked, mean_append, opened
+from benchmarks.stores import BUILD, NAMES, RECORD, SCHEMES, appends_in, forked, mean_append, opened
 from benchmarks.table import Row, median
 
 __all__ = ["measure"]
@@ -29,20 +29,13 @@ PROCESSES_GOAL: Final = 1
 
 def measure(scale: float = 1.0) -> list[Row]:
     """Measure all three, in that order."""
-    with tempfile.TemporaryDirectory(dir=_here()) as name:
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
         folder = Path(name)
         return [
             *asyncio.run(_one_writer(folder, scale)),
             *asyncio.run(_callers(folder, scale)),
             *(_processes(scheme, folder, scale) for scheme in SCHEMES),
         ]
-
-
-def _here() -> Path:
-    """Return the build folder: a temporary one may lie in memory, where a sync costs nothing."""
-    build = Path(__file__).resolve().parents[1] / "build"
-    build.mkdir(exist_ok=True)
-    return build
 
 
 def raw_appends(handle: int, times: int) -> list[float]:

@@ -7,17 +7,18 @@ import os
 import resource
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coordstore import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
     from coordstore.store import CoordStore
 
 __all__ = [
+    "BUILD",
     "NAMES",
     "RECORD",
     "SCHEMES",
@@ -29,6 +30,9 @@ __all__ = [
     "url_of",
 ]
 
+BUILD: Final = Path(__file__).resolve().parents[1] / "build"
+"""Where stores lie: a temporary folder may be in memory, where a sync costs nothing."""
+BUILD.mkdir(exist_ok=True)
 SCHEMES: Final = ("file", "sqlite")
 NAMES: Final = {"file": "File", "sqlite": "SQLite"}
 RECORD: Final = b'{"type":"step","n":1,"text":"' + b"x" * 160 + b'"}'

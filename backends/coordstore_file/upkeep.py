@@ -29,7 +29,7 @@ _SHARE: Final = 10
 _LONGEST: Final = 5.0
 """Seconds between two tries when it fails."""
 _WAIT: Final = 0.5
-"""Seconds to wait for somebody else who is at it; he shows our commits as well."""
+"""Seconds to wait at the end for somebody else who is at it; before, he shows our commits as well and nobody waits."""
 _COMPACT_WAIT: Final = 60.0
 
 _log = logging.getLogger("coordstore.file")
@@ -126,7 +126,7 @@ class Upkeep:
     def _show(self, last: bool = False) -> None:  # noqa: FBT001, FBT002  (called by an executor)
         began = time.monotonic()
         try:
-            with self._turn.held():
+            with self._turn.held(_WAIT if last else 0):
                 if self._compaction.due() and not last:
                     # First, so that no line is made twice.
                     self._compaction.run(None)
