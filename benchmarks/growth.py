@@ -54,8 +54,9 @@ def _grown(scheme: str, folder: Path, scale: float) -> list[Row]:
         place.mkdir(mode=0o700)
     events = max(round(EVENTS * scale / STREAMS), READ)
     keys = max(round(KEYS * scale), STREAMS)
-    forked(1, partial(_fill, scheme, small, 1, READ, 1))
-    (took,) = forked(1, partial(_fill, scheme, large, STREAMS, events, keys))
+    # One by one, as an agent appends; what is large would take too long that way, and does not remember it.
+    forked(1, partial(_fill, scheme, small, (1, READ, 1), 1))
+    (took,) = forked(1, partial(_fill, scheme, large, (STREAMS, events, keys), BATCH))
     (told,) = forked(1, partial(_compare, scheme, small, large, events, scale))
     ratios: dict[str, float] = json.loads(told)
     figure = ", ".join(f"{name} {ratio:.2f}×" for name, ratio in ratios.items())
@@ -64,7 +65,8 @@ def _grown(scheme: str, folder: Path, scale: float) -> list[Row]:
     return [*rows, _memory(scheme, small, large, float(took))]
 
 
-async def _fill(scheme: str, place: Path, streams: int, events: int, keys: int, _: int) -> str:
+async def _fill(scheme: str, place: Path, sizes: tuple[int, int, int], batch: int, _: int) -> str:
+    streams, events, keys = sizes
     began = time.perf_counter()
     async with opened(scheme, place, "process") as store:
         for at in range(0, keys, BATCH):
@@ -72,8 +74,8 @@ async def _fill(scheme: str, place: Path, streams: int, events: int, keys: int, 
             await store.transact(writes=writes)
 
         async def fill(stream: int) -> None:
-            for at in range(0, events, BATCH):
-                records = [_event(number) for number in range(at, min(at + BATCH, events))]
+            for at in range(0, events, batch):
+                records = [_event(number) for number in range(at, min(at + batch, events))]
                 await store.append(f"events/s{stream}", records)
 
         for first in range(0, streams, 10):

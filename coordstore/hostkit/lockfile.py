@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import threading
 import time
@@ -215,7 +216,7 @@ class StoreLock(LockedFile):
 
     def entered(self) -> None:
         """Sign, unless the last signature is ours."""
-        line = _signature()
+        line = _signature(os.getpid())
         if os.pread(self.fd, _LINE, 0) != line:
             os.pwrite(self.fd, line, 0)
 
@@ -232,8 +233,9 @@ class StoreLock(LockedFile):
         return f"process {words[1]} on {words[3]}" if words[:1] == ["pid"] else "an unknown process"
 
 
-def _signature() -> bytes:
-    text = f"pid {os.getpid()} host {os.uname().nodename or '?'}"
+@functools.lru_cache(maxsize=2)
+def _signature(pid: int) -> bytes:
+    text = f"pid {pid} host {os.uname().nodename or '?'}"
     return text.encode()[: _LINE - 1].ljust(_LINE - 1) + b"\n"
 
 
