@@ -103,15 +103,27 @@ def _processes(scheme: str, folder: Path, scale: float) -> Row:
 
 def _window(scheme: str, folder: Path, processes: int, seconds: float) -> float:
     """Return the appends a second of so many processes together, in a window in which all of them are at work."""
-    begin = time.monotonic() + 0.5 + 0.05 * processes
-    return sum(map(int, forked(processes, partial(_appender, scheme, folder, begin, seconds)))) / seconds
+    gate = folder / f"gate-{time.monotonic_ns()}"
+    return sum(map(int, forked(processes, partial(_appender, scheme, gate, processes, seconds)))) / seconds
 
 
-async def _appender(scheme: str, folder: Path, begin: float, seconds: float, number: int) -> str:
+async def _appender(scheme: str, gate: Path, processes: int, seconds: float, number: int) -> str:
     count = 0
-    async with opened(scheme, folder) as store:
-        await asyncio.sleep(max(begin - time.monotonic(), 0))
-        while (now := time.monotonic()) < begin + seconds:
+    async with opened(scheme, gate.parent) as store:
+        await store.append(f"events/p{number}", [RECORD])
+        begin = await _all_ready(gate, processes)
+        while (now := time.time()) < begin + seconds:
             await store.append(f"events/p{number}", [RECORD])
             count += begin <= now
     return str(count)
+
+
+async def _all_ready(gate: Path, processes: int) -> float:
+    """Wait until so many processes have come here; return when they begin: a moment after the last one came."""
+    with gate.open("ab", buffering=0) as file:
+        file.write(b".")
+    while (found := gate.stat()).st_size < processes:
+        await asyncio.sleep(0.02)
+    begin = found.st_mtime + 0.2
+    await asyncio.sleep(begin - time.time())
+    return begin

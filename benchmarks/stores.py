@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import tempfile
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -85,6 +86,8 @@ def forked(count: int, work: Callable[[int], Coroutine[None, None, str]]) -> lis
     Raises:
         RuntimeError: A child failed; its traceback is on standard error.
     """
+    # What a store needs is imported once, not by each child.
+    asyncio.run(_warmed())
     readers, children = [], []
     for number in range(count):
         reader, writer = os.pipe()
@@ -100,6 +103,13 @@ def forked(count: int, work: Callable[[int], Coroutine[None, None, str]]) -> lis
         message = f"{len(failed)} of {count} children failed"
         raise RuntimeError(message)
     return answers
+
+
+async def _warmed() -> None:
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+        for scheme in SCHEMES:
+            async with opened(scheme, Path(name), "process") as store:
+                await store.append("events/one", [RECORD])
 
 
 def _child(work: Callable[[int], Coroutine[None, None, str]], number: int, writer: int) -> None:

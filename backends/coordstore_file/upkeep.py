@@ -29,7 +29,7 @@ _SHARE: Final = 10
 _LONGEST: Final = 5.0
 """Seconds between two tries when it fails."""
 _WAIT: Final = 0.5
-"""Seconds to wait at the end for somebody else who is at it; before, he shows our commits as well and nobody waits."""
+"""Seconds to wait for somebody else who is at it; he shows our commits as well."""
 _COMPACT_WAIT: Final = 60.0
 
 _log = logging.getLogger("coordstore.file")
@@ -104,7 +104,7 @@ class Upkeep:
 
     def _start(self, *, first: bool = False) -> None:
         self._alarm = None
-        work = self._look_over if first else self._show
+        work = self._look_over if first else self._show_in_turn
         self._running = asyncio.get_running_loop().run_in_executor(self._thread, work)
         self._running.add_done_callback(self._done)
 
@@ -123,10 +123,19 @@ class Upkeep:
         except (CoordError, OSError) as error:
             self._tell("was not looked over", error)
 
-    def _show(self, last: bool = False) -> None:  # noqa: FBT001, FBT002  (called by an executor)
+    def _show_in_turn(self) -> None:
+        """Show, unless somebody is at it or has just been: many processes together show no more often than one."""
+        shown = self._journal.fs.find(self._journal.layout.shown)
+        since = time.time_ns() - shown.changed if shown else -1
+        if 0 <= since < _PAUSE * 1e9:
+            self._again = True
+        else:
+            self._show(wait=0)
+
+    def _show(self, last: bool = False, wait: float = _WAIT) -> None:  # noqa: FBT001, FBT002  (called by an executor)
         began = time.monotonic()
         try:
-            with self._turn.held(_WAIT if last else 0):
+            with self._turn.held(wait):
                 if self._compaction.due() and not last:
                     # First, so that no line is made twice.
                     self._compaction.run(None)

@@ -20,7 +20,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -28,7 +28,7 @@ from coordstore.errors import CoordError, Unavailable
 from coordstore.hostkit.paths import check_file, create_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["LockedFile", "StoreLock"]
@@ -38,7 +38,18 @@ _PAUSE: Final = 0.0004
 _PATIENT: Final = 8
 """The pause is one part in so many of the time waited already."""
 _LONGEST: Final = 0.01
+_LONG: Final = 0.005
+"""Seconds of waiting from which on there is time for something else."""
 _LINE: Final = 128
+
+
+class _Turn(NamedTuple):
+    """How long somebody waits for the lock: until when, how long that was, and what he does meanwhile."""
+
+    give_up: float
+    patience: float
+    meanwhile: Callable[[], None] | None
+
 
 _open_files: weakref.WeakSet[LockedFile] = weakref.WeakSet()
 
@@ -64,11 +75,12 @@ class LockedFile:
         return f"<{type(self).__name__} {self.path}>"
 
     @contextlib.contextmanager
-    def held(self, wait: float | None = None) -> Iterator[None]:
+    def held(self, wait: float | None = None, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
         """Hold the lock for the body; blocks.
 
         Args:
             wait: Seconds, instead of the usual ones.
+            meanwhile: What to do now and then while somebody else holds it for long; must not raise.
 
         Raises:
             Unavailable: Somebody else held it all the time, who is named; or the file cannot be used.
@@ -78,7 +90,7 @@ class LockedFile:
         if not self._mutex.acquire(timeout=patience):
             raise self._waited(patience)
         try:
-            self._enter(give_up, patience)
+            self._enter(_Turn(give_up, patience, meanwhile))
             try:
                 yield
             finally:
@@ -107,9 +119,9 @@ class LockedFile:
     def opened(self) -> None:
         """Do what is to be done, under the lock, whenever the file at the path has been opened."""
 
-    def _enter(self, give_up: float, patience: float) -> None:
+    def _enter(self, turn: _Turn) -> None:
         try:
-            while not self._entered(give_up, patience):
+            while not self._entered(turn):
                 """The file was unlinked meanwhile: once more, with the one at the path."""
             self._sign()
         except CoordError:
@@ -125,15 +137,15 @@ class LockedFile:
             self._unlock()
             raise
 
-    def _entered(self, give_up: float, patience: float) -> bool:
+    def _entered(self, turn: _Turn) -> bool:
         """Take the lock of the open file, opened when it is not; tell whether that is the file at the path."""
         fresh = self.fd < 0
         if fresh:
             self.fd = self._open()
         try:
             if fresh:
-                self._prove(give_up, patience)
-            self._lock(give_up, patience)
+                self._prove(turn)
+            self._lock(turn)
             if self.at_path():
                 if fresh:
                     self.opened()
@@ -152,13 +164,15 @@ class LockedFile:
         self._left.append(self.fd)
         self.fd = -1
 
-    def _lock(self, give_up: float, patience: float) -> None:
+    def _lock(self, turn: _Turn) -> None:
         began = time.monotonic()
         while not self._taken():
             now = time.monotonic()
-            if now >= give_up:
-                raise self._waited(patience)
-            time.sleep(min(max((now - began) / _PATIENT, _PAUSE), _LONGEST, give_up - now))
+            if now >= turn.give_up:
+                raise self._waited(turn.patience)
+            if turn.meanwhile is not None and now - began > _LONG:
+                turn.meanwhile()
+            time.sleep(min(max((now - began) / _PATIENT, _PAUSE), _LONGEST, turn.give_up - now))
 
     def _taken(self) -> bool:
         """Take the lock if nobody else has it."""
@@ -171,7 +185,7 @@ class LockedFile:
     def _unlock(self) -> None:
         fcntl.flock(self.fd, fcntl.LOCK_UN)
 
-    def _prove(self, give_up: float, patience: float) -> None:
+    def _prove(self, turn: _Turn) -> None:
         """Take the native lock once by way of filelock, which refuses where there is none."""
         native = FileLock(
             self.path,
@@ -182,9 +196,9 @@ class LockedFile:
             preserve_lock_file=True,
         )
         try:
-            native.acquire(timeout=max(give_up - time.monotonic(), 0))
+            native.acquire(timeout=max(turn.give_up - time.monotonic(), 0))
         except Timeout as error:
-            raise self._waited(patience) from error
+            raise self._waited(turn.patience) from error
         native.release()
 
     def _waited(self, patience: float) -> Unavailable:
