@@ -7,7 +7,6 @@ import os
 import platform
 import sqlite3
 import sys
-
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import appends, cold_start, five_agents, growth, peers, watching
@@ -32,15 +31,21 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
 def main(argv: list[str]) -> int:
     """Measure and print; return 1 when a goal was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure, all by default: {', '.join(MEASURES)}")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the full size; below 1 it only tries the code")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"what to measure, all by default: {', '.join(MEASURES)}"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="share of the full size; below 1 it only tries the code"
+    )
     given = parser.parse_args(argv)
     unknown = set(given.names) - set(MEASURES)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(MEASURES)}")
     rows = [row for name in given.names or MEASURES for row in MEASURES[name](given.scale)]
-    print(f"{platform.system()} {platform.release()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
-          f"SQLite {sqlite3.sqlite_version}")
+    print(
+        f"{platform.system()} {platform.release()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}"
+    )
     print(format_table(rows))
     return int(any(row.ok is False for row in rows))
 

@@ -136,7 +136,9 @@ async def _ratio(empty: CoordStore, full: CoordStore, of_empty: Operation, of_fu
 def _memory(scheme: str, small: Path, large: Path, took: float) -> Row:
     (of_small,), (of_large,) = (forked(1, partial(_reader, scheme, place)) for place in (small, large))
     before, (seen, peak, seconds) = float(of_small.split()[1]), map(float, of_large.split())
-    figure = f"{peak:.0f} MiB, {before:.0f} MiB on a small store ({seen / seconds:,.0f} events/s; filled in {took:.0f} s)"
+    figure = (
+        f"{peak:.0f} MiB, {before:.0f} MiB on a small store ({seen / seconds:,.0f} events/s; filled in {took:.0f} s)"
+    )
     claim = f"memory of a reader that follows {seen:,.0f} events: {NAMES[scheme]}"
     return Row(claim, f"≤ {MEMORY_GOAL} MiB above a small store's", figure, peak - before <= MEMORY_GOAL)
 
@@ -157,5 +159,3 @@ async def _reader(scheme: str, place: Path, _: int) -> str:
 def _peak() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 / (1024 if sys.platform == "darwin" else 1)
-
-

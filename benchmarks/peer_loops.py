@@ -9,15 +9,16 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RECORD = b'{"type":"step","n":1,"text":"' + b"x" * 160 + b'"}'
+    Operation = Callable[[], Any]
 
-Operation = "Callable[[], Any]"
+RECORD = b'{"type":"step","n":1,"text":"' + b"x" * 160 + b'"}'
 
 
 def raw_sqlite(folder: Path) -> Operation:
@@ -41,49 +42,37 @@ def raw_sqlite(folder: Path) -> Operation:
 
 def litequeue(folder: Path) -> Operation:
     """Put a message."""
-    import litequeue
-
-    queue = litequeue.LiteQueue(str(folder / "litequeue.db"))
+    queue = import_module("litequeue").LiteQueue(str(folder / "litequeue.db"))
     return lambda: queue.put(RECORD.decode())
 
 
 def huey_sqlite(folder: Path) -> Operation:
     """Enqueue a message."""
-    from huey.storage import SqliteStorage
-
-    storage = SqliteStorage(filename=str(folder / "huey.db"))
+    storage = import_module("huey.storage").SqliteStorage(filename=str(folder / "huey.db"))
     return lambda: storage.enqueue(RECORD)
 
 
 def huey_file(folder: Path) -> Operation:
     """Enqueue a message: a file for each."""
-    from huey.storage import FileStorage
-
-    storage = FileStorage("queue", str(folder / "huey"))
+    storage = import_module("huey.storage").FileStorage("queue", str(folder / "huey"))
     return lambda: storage.enqueue(RECORD)
 
 
 def persist_queue(folder: Path) -> Operation:
     """Put an item: chunks and an information file that is replaced."""
-    import persistqueue
-
-    queue = persistqueue.Queue(str(folder / "persist"), tempdir=str(folder))
+    queue = import_module("persistqueue").Queue(str(folder / "persist"), tempdir=str(folder))
     return lambda: queue.put(RECORD)
 
 
 def diskcache(folder: Path) -> Operation:
     """Append to a deque."""
-    import diskcache
-
-    queue = diskcache.Deque(directory=str(folder / "diskcache"))
+    queue = import_module("diskcache").Deque(directory=str(folder / "diskcache"))
     return lambda: queue.append(RECORD)
 
 
 def tooz(folder: Path) -> Operation:
     """Take a lock and let it go: nothing is stored."""
-    from tooz import coordination
-
-    coordinator = coordination.get_coordinator(f"file://{folder / 'tooz'}", b"bench")
+    coordinator = import_module("tooz.coordination").get_coordinator(f"file://{folder / 'tooz'}", b"bench")
     coordinator.start()
     lock = coordinator.get_lock(b"lock")
 

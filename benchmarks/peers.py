@@ -1,4 +1,4 @@
-"""Stores that survive a killed process, against a raw SQLite loop and against peers, each in an environment of its own."""
+"""Stores that survive a killed process, against a raw loop and against peers, each in its own environment."""
 
 from __future__ import annotations
 
@@ -89,9 +89,7 @@ def _goals(rates: dict[str, list[float]]) -> list[Row]:
     return rows
 
 
-def _row(
-    name: str, goal: str, ratio: float, rates: dict[str, list[float]], pair: tuple[str, str], least: float
-) -> Row:
+def _row(name: str, goal: str, ratio: float, rates: dict[str, list[float]], pair: tuple[str, str], least: float) -> Row:
     ours, theirs = (median(rates[one]) for one in pair)
     figure = f"{ratio:.2f}× ({ours:.0f}/s against {theirs:.0f}/s)"
     return Row(f"durability=process, {CALLERS} callers: {name}", goal, figure, ratio >= least)

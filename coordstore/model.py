@@ -289,7 +289,9 @@ class Transaction:
         return made
 
     @classmethod
-    def appending(cls, stream: str, records: Iterable[bytes], fence: Check | tuple[str, int] | None = None) -> Transaction:
+    def appending(
+        cls, stream: str, records: Iterable[bytes], fence: Check | tuple[str, int] | None = None
+    ) -> Transaction:
         """Check a transaction that only adds records to one stream, which is what is asked for most often.
 
         Raises:

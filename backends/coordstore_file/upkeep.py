@@ -26,6 +26,8 @@ _PAUSE: Final = 0.05
 """Seconds between a commit and its appearance in the tree, at least: many commits are shown at once."""
 _SHARE: Final = 10
 """The tree takes one part in so many of the time."""
+_RARELY: Final = 1.0
+"""Seconds between two looks at most, while somebody else shows what all commit."""
 _LONGEST: Final = 5.0
 """Seconds between two tries when it fails."""
 _WAIT: Final = 0.5
@@ -129,6 +131,7 @@ class Upkeep:
         since = time.time_ns() - shown.changed if shown else -1
         if 0 <= since < _PAUSE * 1e9:
             self._again = True
+            self._pause = min(2 * self._pause, _RARELY)
         else:
             self._show(wait=0)
 
@@ -149,7 +152,7 @@ class Upkeep:
             self._tell("lags behind", error)
         else:
             self._counters["shown"] += 1
-            self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), 1.0)
+            self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), _RARELY)
 
     def _tell(self, what: str, error: Exception) -> None:
         # Somebody else who is at it is no news: he shows our commits as well.
