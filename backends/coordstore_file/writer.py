@@ -10,7 +10,6 @@ would say.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 from typing import TYPE_CHECKING, Final
@@ -88,18 +87,12 @@ class Writer:
         """Commit a batch and tell what became of each request; blocks."""
         only_sweeps = all(isinstance(request, Sweep) for request in requests)
         try:
-            with self.lock.held(_SWEEP_WAIT if only_sweeps else None, self._follow):
+            with self.lock.held(_SWEEP_WAIT if only_sweeps else None):
                 return self._write(requests)
         except (CoordError, OSError) as error:
             if only_sweeps:
                 _log.warning("leases that are due could not be ended yet: %s", error)
             return [Outcome(error=_own(translate(error, self.journal.layout.root), error)) for _ in requests]
-
-    def _follow(self) -> None:
-        """Take in what others commit while they hold the lock, so that little of it is left to do under the lock."""
-        # What is wrong is found again under the lock, and told then.
-        with contextlib.suppress(CoordError, OSError), self.journal.mutex:
-            self.journal.refresh()
 
     def close(self) -> None:
         """Close its files."""

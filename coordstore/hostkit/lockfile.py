@@ -28,7 +28,7 @@ from coordstore.errors import CoordError, Unavailable
 from coordstore.hostkit.paths import check_file, create_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["LockedFile", "StoreLock"]
@@ -38,17 +38,14 @@ _PAUSE: Final = 0.0004
 _PATIENT: Final = 8
 """The pause is one part in so many of the time waited already."""
 _LONGEST: Final = 0.01
-_LONG: Final = 0.005
-"""Seconds of waiting from which on there is time for something else."""
 _LINE: Final = 128
 
 
 class _Turn(NamedTuple):
-    """How long somebody waits for the lock: until when, how long that was, and what he does meanwhile."""
+    """How long somebody waits for the lock: until when, and how long that was."""
 
     give_up: float
     patience: float
-    meanwhile: Callable[[], None] | None
 
 
 _open_files: weakref.WeakSet[LockedFile] = weakref.WeakSet()
@@ -75,12 +72,11 @@ class LockedFile:
         return f"<{type(self).__name__} {self.path}>"
 
     @contextlib.contextmanager
-    def held(self, wait: float | None = None, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
+    def held(self, wait: float | None = None) -> Iterator[None]:
         """Hold the lock for the body; blocks.
 
         Args:
             wait: Seconds, instead of the usual ones.
-            meanwhile: What to do now and then while somebody else holds it for long; must not raise.
 
         Raises:
             Unavailable: Somebody else held it all the time, who is named; or the file cannot be used.
@@ -90,7 +86,7 @@ class LockedFile:
         if not self._mutex.acquire(timeout=patience):
             raise self._waited(patience)
         try:
-            self._enter(_Turn(give_up, patience, meanwhile))
+            self._enter(_Turn(give_up, patience))
             try:
                 yield
             finally:
@@ -170,8 +166,6 @@ class LockedFile:
             now = time.monotonic()
             if now >= turn.give_up:
                 raise self._waited(turn.patience)
-            if turn.meanwhile is not None and now - began > _LONG:
-                turn.meanwhile()
             time.sleep(min(max((now - began) / _PATIENT, _PAUSE), _LONGEST, turn.give_up - now))
 
     def _taken(self) -> bool:
