@@ -1,22 +1,51 @@
-"""Prints what is claimed of speed, measured here and now: ``python -m benchmarks [NAME…]``."""
+"""Prints what is claimed of speed, measured here and now: ``python -m benchmarks [NAME…] [--scale SHARE]``."""
 
 from __future__ import annotations
 
+import argparse
+import os
+import platform
+import sqlite3
 import sys
+from typing import TYPE_CHECKING, Final
 
-from benchmarks import cold_start, five_agents
+from benchmarks import appends, cold_start, five_agents, growth, peers, watching
 from benchmarks.table import format_table
 
-MEASURES = {"five_agents": five_agents.measure, "cold_start": cold_start.measure}
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.table import Row
+
+MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
+    "five_agents": five_agents.measure,
+    "cold_start": cold_start.measure,
+    "appends": appends.measure,
+    "peers": peers.measure,
+    "watching": watching.measure,
+    "growth": growth.measure,
+}
+"""By name; what each is given is the share of its full size, 1 for figures that count."""
 
 
-def main(names: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Measure and print; return 1 when a goal was missed."""
-    unknown = set(names) - set(MEASURES)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"what to measure, all by default: {', '.join(MEASURES)}"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="share of the full size; below 1 it only tries the code"
+    )
+    given = parser.parse_args(argv)
+    unknown = set(given.names) - set(MEASURES)
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}: there are {', '.join(MEASURES)}", file=sys.stderr)
-        return 2
-    rows = [row for name in names or MEASURES for row in MEASURES[name]()]
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(MEASURES)}")
+    rows = [row for name in given.names or MEASURES for row in MEASURES[name](given.scale)]
+    print(
+        f"{platform.system()} {platform.release()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}"
+    )
     print(format_table(rows))
     return int(any(row.ok is False for row in rows))
 

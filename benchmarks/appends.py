@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.stores import NAMES, RECORD, SCHEMES, appends_in, forked, mean_append, opened
+from benchmarks.stores import BUILD, NAMES, RECORD, SCHEMES, appends_in, forked, mean_append, opened
 from benchmarks.table import Row, median
 
 __all__ = ["measure"]
@@ -29,20 +29,13 @@ PROCESSES_GOAL: Final = 1
 
 def measure(scale: float = 1.0) -> list[Row]:
     """Measure all three, in that order."""
-    with tempfile.TemporaryDirectory(dir=_here()) as name:
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
         folder = Path(name)
         return [
             *asyncio.run(_one_writer(folder, scale)),
             *asyncio.run(_callers(folder, scale)),
             *(_processes(scheme, folder, scale) for scheme in SCHEMES),
         ]
-
-
-def _here() -> Path:
-    """Return the build folder: a temporary one may lie in memory, where a sync costs nothing."""
-    build = Path(__file__).resolve().parents[1] / "build"
-    build.mkdir(exist_ok=True)
-    return build
 
 
 def raw_appends(handle: int, times: int) -> list[float]:
@@ -77,7 +70,9 @@ def _row_of_one(scheme: str, ours: float, raw: float) -> Row:
     claim = f"durable append, one writer: {NAMES[scheme]}"
     told = f"{ours * 1e6:.0f} µs against {raw * 1e6:.0f} µs"
     if raw < SLOW:
-        return Row(claim, f"≥ {SHARE}× raw loop from {SLOW * 1e6:.0f} µs on", f"+{(ours - raw) * 1e6:.0f} µs ({told})", None)
+        return Row(
+            claim, f"≥ {SHARE}× raw loop from {SLOW * 1e6:.0f} µs on", f"+{(ours - raw) * 1e6:.0f} µs ({told})", None
+        )
     return Row(claim, f"≥ {SHARE}× raw write+fdatasync", f"{raw / ours:.2f}× ({told})", raw / ours >= SHARE)
 
 
@@ -110,15 +105,27 @@ def _processes(scheme: str, folder: Path, scale: float) -> Row:
 
 def _window(scheme: str, folder: Path, processes: int, seconds: float) -> float:
     """Return the appends a second of so many processes together, in a window in which all of them are at work."""
-    begin = time.monotonic() + 0.5 + 0.05 * processes
-    return sum(map(int, forked(processes, partial(_appender, scheme, folder, begin, seconds)))) / seconds
+    gate = folder / f"gate-{time.monotonic_ns()}"
+    return sum(map(int, forked(processes, partial(_appender, scheme, gate, processes, seconds)))) / seconds
 
 
-async def _appender(scheme: str, folder: Path, begin: float, seconds: float, number: int) -> str:
+async def _appender(scheme: str, gate: Path, processes: int, seconds: float, number: int) -> str:
     count = 0
-    async with opened(scheme, folder) as store:
-        await asyncio.sleep(max(begin - time.monotonic(), 0))
-        while (now := time.monotonic()) < begin + seconds:
+    async with opened(scheme, gate.parent) as store:
+        await store.append(f"events/p{number}", [RECORD])
+        begin = await _all_ready(gate, processes)
+        while (now := time.time()) < begin + seconds:
             await store.append(f"events/p{number}", [RECORD])
             count += begin <= now
     return str(count)
+
+
+async def _all_ready(gate: Path, processes: int) -> float:
+    """Wait until so many processes have come here; return when they begin: a moment after the last one came."""
+    with gate.open("ab", buffering=0) as file:
+        file.write(b".")
+    while (found := gate.stat()).st_size < processes:
+        await asyncio.sleep(0.02)
+    begin = found.st_mtime + 0.2
+    await asyncio.sleep(begin - time.time())
+    return begin

@@ -29,21 +29,22 @@ for n in 0 1 2 3 4; do git worktree remove --force "$2/$1-$n"; git branch --quie
 """
 
 
-def measure() -> list[Row]:
+def measure(scale: float = 1.0) -> list[Row]:
     """Time both in turn, so that a slow moment meets both; check that both made the same tree."""
+    rounds = max(round(ROUNDS * scale), 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         repository = make_repository(folder)
         env = environment(folder)
         plan = plan_of(folder, AGENTS, AGENT)
         ours, floor = [], []
-        for turn in range(ROUNDS + 1):
+        for turn in range(rounds + 1):
             floor.append(timed(["sh", "-c", FLOOR, "floor", f"plain{turn}", str(folder)], repository, env))
             ours.append(timed([coord(), "run", str(plan), "--session", f"s{turn}", "--quiet"], repository, env))
             same = git(repository, "rev-parse", f"plain{turn}^{{tree}}") == git(
                 repository, "rev-parse", f"coord/s{turn}^{{tree}}"
             )
             assert same, "the two results differ"
-    ratio = median([ours[turn] / floor[turn] for turn in range(1, ROUNDS + 1)])
-    figure = f"{ratio:.2f}× ({median(ours[1:]):.2f} s against {median(floor[1:]):.2f} s, median of {ROUNDS})"
+    ratio = median([ours[turn] / floor[turn] for turn in range(1, rounds + 1)])
+    figure = f"{ratio:.2f}× ({median(ours[1:]):.2f} s against {median(floor[1:]):.2f} s, median of {rounds})"
     return [Row("five trivial agents merged, durability=full", f"≤ {LIMIT:g}× plain git", figure, ratio <= LIMIT)]

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import tempfile
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coordstore import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
     from coordstore.store import CoordStore
 
 __all__ = [
+    "BUILD",
     "NAMES",
     "RECORD",
     "SCHEMES",
@@ -29,6 +31,9 @@ __all__ = [
     "url_of",
 ]
 
+BUILD: Final = Path(__file__).resolve().parents[1] / "build"
+"""Where stores lie: a temporary folder may be in memory, where a sync costs nothing."""
+BUILD.mkdir(exist_ok=True)
 SCHEMES: Final = ("file", "sqlite")
 NAMES: Final = {"file": "File", "sqlite": "SQLite"}
 RECORD: Final = b'{"type":"step","n":1,"text":"' + b"x" * 160 + b'"}'
@@ -81,6 +86,8 @@ def forked(count: int, work: Callable[[int], Coroutine[None, None, str]]) -> lis
     Raises:
         RuntimeError: A child failed; its traceback is on standard error.
     """
+    # What a store needs is imported once, not by each child.
+    asyncio.run(_warmed())
     readers, children = [], []
     for number in range(count):
         reader, writer = os.pipe()
@@ -96,6 +103,13 @@ def forked(count: int, work: Callable[[int], Coroutine[None, None, str]]) -> lis
         message = f"{len(failed)} of {count} children failed"
         raise RuntimeError(message)
     return answers
+
+
+async def _warmed() -> None:
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+        for scheme in SCHEMES:
+            async with opened(scheme, Path(name), "process") as store:
+                await store.append("events/one", [RECORD])
 
 
 def _child(work: Callable[[int], Coroutine[None, None, str]], number: int, writer: int) -> None:

@@ -288,6 +288,29 @@ class Transaction:
         _check_sizes(made)
         return made
 
+    @classmethod
+    def appending(
+        cls, stream: str, records: Iterable[bytes], fence: Check | tuple[str, int] | None = None
+    ) -> Transaction:
+        """Check a transaction that only adds records to one stream, which is what is asked for most often.
+
+        Raises:
+            InvalidKey, InvalidArgument, TooLarge: As `of` says.
+        """
+        name = names.check_stream(stream)
+        appends = tuple([Append(name, names.check_record(data)) for data in records])
+        made = cls((), (), appends, None if fence is None else _checked_fence(fence))
+        _check_sizes(made)
+        return made
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values and records."""
+        size = sum([len(append.data) for append in self.appends])
+        if self.writes:
+            size += sum([len(write.value) for write in self.writes if isinstance(write, Put)])
+        return size
+
 
 def lease_id(lease: HasId | int | None) -> int | None:
     """Return a lease's id from whatever names it.
@@ -366,10 +389,11 @@ def _check_sizes(made: Transaction) -> None:
             f"a transaction has at most {names.TRANSACTION_CHECKS_MAX} checks, this one {len(made.checks)}: split it"
         )
         raise TooLarge(message)
-    size = sum(len(write.key) + (len(write.value) if isinstance(write, Put) else 0) for write in made.writes)
-    size += sum(len(append.stream) + len(append.data) for append in made.appends) + sum(
-        len(check.key) for check in made.checks
-    )
+    size = made.size
+    for named in (made.writes, made.checks):
+        if named:
+            size += sum([len(one.key) for one in named])
+    size += sum([len(append.stream) for append in made.appends])
     if size > names.TRANSACTION_BYTES_MAX:
         message = f"a transaction has at most {names.TRANSACTION_BYTES_MAX} bytes, this one {size}: split it"
         raise TooLarge(message)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from coordstore.errors import OutcomeUnknown, StoreClosed, Unavailable
 from coordstore.hostkit import Batches, LeaseFile, Notifier, Outcome, StoreLock, boot_id
-from coordstore.model import Committed, LeaseInfo, Put, StoreInfo
+from coordstore.model import Committed, LeaseInfo, StoreInfo
 from coordstore.store import Feeds, StoreBase
 from coordstore_file import reads, requests
 from coordstore_file.homes import Reader, Vanished
@@ -151,8 +151,8 @@ class FileStore(StoreBase):
 
     # --- writing ----------------------------------------------------------------------------------------
 
-    async def _submit(self, request: requests.Request, size: int = 0) -> Committed:
-        return await self._batches.submit(request, size)
+    async def _submit(self, request: requests.Request) -> Committed:
+        return await self._batches.submit(request)
 
     async def _write(self, batch: Sequence[requests.Request]) -> list[Outcome[Committed]]:
         self.counters["batches"] += 1
@@ -164,9 +164,7 @@ class FileStore(StoreBase):
 
     async def do_transact(self, txn: Transaction) -> Committed:
         """Apply a transaction in the next batch."""
-        size = sum(len(write.value) for write in txn.writes if isinstance(write, Put))
-        size += sum(len(append.data) for append in txn.appends)
-        return await self._submit(requests.Transact(txn), size)
+        return await self._batches.submit(requests.Transact(txn), txn.size)
 
     async def do_delete_prefix(self, prefix: str) -> int:
         """Remove keys."""

@@ -201,6 +201,8 @@ class Reader:
     def _search(self, path: Path, handle: int, end: int, sequence: int, revision: int) -> int:
         """Return the offset of a line at or before the first one that is wanted, by halving."""
         low, high = 0, end
+        # No line break stands within a line, so the wanted one is where its beginning is found.
+        wanted = b'\n{"sequence":%d,' % sequence
         while high - low > _NEAR:
             middle = (low + high) // 2
             offset, raw = self._line_behind(handle, middle, end)
@@ -214,7 +216,8 @@ class Reader:
                 low = offset
             else:
                 high = middle
-        return low
+        found_at = self._fs.read(handle, high - low + len(wanted), low).find(wanted) if sequence else -1
+        return low if found_at < 0 else low + found_at + 1
 
     def _line_behind(self, handle: int, offset: int, end: int) -> tuple[int, bytes]:
         """Return the beginning of the first line that begins behind an offset; nothing when there is none."""

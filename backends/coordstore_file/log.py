@@ -65,6 +65,8 @@ class Segment:
 
     def note(self, revision: int, offset: int) -> None:
         """Remember that the frame of a revision begins at an offset, if no other place near it is known."""
+        if self.anchors and revision > self.anchors[-1][0] and offset - self.anchors[-1][1] < _ANCHOR:
+            return
         at = bisect.bisect_left(self.anchors, (revision, 0))
         near = self.anchors[max(at - 1, 0) : at + 1] or [(0, -_ANCHOR)]
         if all(abs(offset - known) >= _ANCHOR for _, known in near):

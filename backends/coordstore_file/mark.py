@@ -13,6 +13,7 @@ that fails its check is seen: whoever finds one knows that the other may be one 
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from typing import Final, NamedTuple
@@ -73,18 +74,20 @@ class Mark(NamedTuple):
     @classmethod
     def parse(cls, raw: bytes) -> tuple[Mark | None, bool]:
         """Return the newest mark, None when there is none; and whether both slots are good."""
-        slots = [cls._slot(raw[at : at + _SLOT]) for at in (0, _SLOT)]
+        slots = [_parsed(raw[at : at + _SLOT]) for at in (0, _SLOT)]
         good = [mark for mark in slots if mark is not None]
         return max(good, key=lambda mark: mark.turn, default=None), len(good) == len(slots) and len(raw) == MARK_SIZE
 
-    @classmethod
-    def _slot(cls, raw: bytes) -> Mark | None:
-        body = raw[: _BODY.size]
-        if len(raw) != _SLOT or raw[_BODY.size + _CHECK.size :].strip(b"\0"):
-            return None
-        if _CHECK.unpack_from(raw, _BODY.size)[0] != zlib.crc32(body, _SEED) or body[:8] != _MAGIC:
-            return None
-        _, _, bad, store_id, boot, *numbers = _BODY.unpack(body)
-        segment, offset, synced_segment, synced, revision, snapshot, floor, turn = numbers
-        places = Place(segment, offset), Place(synced_segment, synced)
-        return cls(store_id, boot, *places, revision, snapshot, floor, bool(bad), turn)
+
+# One of the two slots is the same as at the last reading, and both are while nobody writes.
+@functools.lru_cache(maxsize=4)
+def _parsed(raw: bytes) -> Mark | None:
+    body = raw[: _BODY.size]
+    if len(raw) != _SLOT or raw[_BODY.size + _CHECK.size :].strip(b"\0"):
+        return None
+    if _CHECK.unpack_from(raw, _BODY.size)[0] != zlib.crc32(body, _SEED) or body[:8] != _MAGIC:
+        return None
+    _, _, bad, store_id, boot, *numbers = _BODY.unpack(body)
+    segment, offset, synced_segment, synced, revision, snapshot, floor, turn = numbers
+    places = Place(segment, offset), Place(synced_segment, synced)
+    return Mark(store_id, boot, *places, revision, snapshot, floor, bool(bad), turn)

@@ -26,6 +26,8 @@ _PAUSE: Final = 0.05
 """Seconds between a commit and its appearance in the tree, at least: many commits are shown at once."""
 _SHARE: Final = 10
 """The tree takes one part in so many of the time."""
+_RARELY: Final = 1.0
+"""Seconds between two looks at most, while somebody else shows what all commit."""
 _LONGEST: Final = 5.0
 """Seconds between two tries when it fails."""
 _WAIT: Final = 0.5
@@ -104,7 +106,7 @@ class Upkeep:
 
     def _start(self, *, first: bool = False) -> None:
         self._alarm = None
-        work = self._look_over if first else self._show
+        work = self._look_over if first else self._show_in_turn
         self._running = asyncio.get_running_loop().run_in_executor(self._thread, work)
         self._running.add_done_callback(self._done)
 
@@ -123,10 +125,20 @@ class Upkeep:
         except (CoordError, OSError) as error:
             self._tell("was not looked over", error)
 
-    def _show(self, last: bool = False) -> None:  # noqa: FBT001, FBT002  (called by an executor)
+    def _show_in_turn(self) -> None:
+        """Show, unless somebody is at it or has just been: many processes together show no more often than one."""
+        shown = self._journal.fs.find(self._journal.layout.shown)
+        since = time.time_ns() - shown.changed if shown else -1
+        if 0 <= since < _PAUSE * 1e9:
+            self._again = True
+            self._pause = min(2 * self._pause, _RARELY)
+        else:
+            self._show(wait=0)
+
+    def _show(self, last: bool = False, wait: float = _WAIT) -> None:  # noqa: FBT001, FBT002  (called by an executor)
         began = time.monotonic()
         try:
-            with self._turn.held():
+            with self._turn.held(wait):
                 if self._compaction.due() and not last:
                     # First, so that no line is made twice.
                     self._compaction.run(None)
@@ -140,7 +152,7 @@ class Upkeep:
             self._tell("lags behind", error)
         else:
             self._counters["shown"] += 1
-            self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), 1.0)
+            self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), _RARELY)
 
     def _tell(self, what: str, error: Exception) -> None:
         # Somebody else who is at it is no news: he shows our commits as well.

@@ -22,6 +22,9 @@ Result = TypeVar("Result")
 _BUSY: Final = 5.0
 """Seconds to wait for SQLite's own locks: they are contended only by recovery after a crash, and by strangers."""
 _CLOSE_WAIT: Final = 1.0
+_WRITER_CACHE: Final = 16 * 1024
+"""KiB of pages that a writer may keep: each stream that grows has a page of an index of its own."""
+_READER_CACHE: Final = 2 * 1024
 
 
 class Connection:
@@ -86,6 +89,7 @@ def connect(path: Path, durability: str, *, writable: bool) -> sqlite3.Connectio
             "cell_size_check=ON",
             "wal_autocheckpoint=0",
             f"synchronous={'FULL' if durability == 'full' else 'NORMAL'}",
+            f"cache_size={-_WRITER_CACHE if writable else -_READER_CACHE}",
             f"query_only={'OFF' if writable else 'ON'}",
         ):
             raw.execute(f"PRAGMA {pragma}")

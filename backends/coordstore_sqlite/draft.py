@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from coordstore.model import Append, Put
 
-__all__ = ["Draft", "Seen"]
+__all__ = ["Draft", "Known", "Seen"]
 
 
 class Seen(NamedTuple):
@@ -28,8 +28,30 @@ class Seen(NamedTuple):
 
 
 _ABSENT: Final = Seen(0, 0)
+_KNOWN: Final = 4096
+"""Streams whose heads are remembered from one draft to the next, at most."""
 _PURGE: Final = 500
 """Revisions of history that go at once."""
+
+
+class Known:
+    """The heads of streams at a revision, as one connection saw them.
+
+    Args:
+        version: The connection's ``data_version``, which another connection's commit changes.
+        revision: The store's revision.
+        heads: The last sequences; 0: there is no such stream.
+    """
+
+    def __init__(self, version: int, revision: int, heads: dict[str, int]) -> None:
+        self.version = version
+        self.revision = revision
+        self._heads = heads
+
+    def take(self) -> dict[str, int]:
+        """Return the heads, once."""
+        heads, self._heads, self.revision = self._heads, {}, -1
+        return heads
 
 
 class Draft:
@@ -37,9 +59,10 @@ class Draft:
 
     Args:
         database: A connection inside its transaction.
+        known: What an earlier draft left behind; taken over where nobody has written since.
     """
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, known: Known | None = None) -> None:
         at = Cut(database)
         self.database = database
         self.store_id = at.store_id
@@ -47,7 +70,10 @@ class Draft:
         self.floor = int(at.floor)
         self._floor_before = self.floor
         self._seen: dict[str, Seen] = {}
-        self._heads: dict[str, int] = {}
+        self._version = int(database.execute("PRAGMA data_version").fetchone()[0])
+        fresh = known is not None and (known.version, known.revision) == (self._version, self.revision)
+        # Taken, not shared: what this draft notes in it counts only once it is committed.
+        self._heads: dict[str, int] = known.take() if known is not None and fresh else {}
         self._puts: dict[str, tuple[object, ...]] = {}
         self._deletes: set[str] = set()
         self._changes: list[tuple[object, ...]] = []
@@ -186,6 +212,10 @@ class Draft:
             many(_HEAD, [(stream, self._heads[stream]) for stream in self._moved_heads])
         for kept in (self._deletes, self._puts, self._changes, self._records, self._moved_heads):
             kept.clear()
+
+    def known(self) -> Known:
+        """Return what the next draft may take over, once this one is committed."""
+        return Known(self._version, self.revision, self._heads if len(self._heads) <= _KNOWN else {})
 
     def finish(self) -> None:
         """Write everything and the new revision; what is left is to commit."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from coordstore.errors import OutcomeUnknown, StoreClosed, Unavailable
 from coordstore.hostkit import Batches, LeaseFile, Notifier, Outcome, StoreLock
 from coordstore.hostkit.paths import check_file, prepare_directory, refuse_network
-from coordstore.model import Committed, LeaseInfo, Put, StoreInfo
+from coordstore.model import Committed, LeaseInfo, StoreInfo
 from coordstore.store import Feeds, StoreBase
 from coordstore_sqlite import reads, requests, schema
 from coordstore_sqlite.connection import Connection, connect, to_the_end
@@ -174,8 +174,8 @@ class SqliteStore(StoreBase):
 
     # --- writing ----------------------------------------------------------------------------------------
 
-    async def _submit(self, request: requests.Request, size: int = 0) -> Committed:
-        return await self._batches.submit(request, size)
+    async def _submit(self, request: requests.Request) -> Committed:
+        return await self._batches.submit(request)
 
     async def _write(self, batch: Sequence[requests.Request]) -> list[Outcome[Committed]]:
         if self._writer.poisoned:
@@ -192,9 +192,7 @@ class SqliteStore(StoreBase):
 
     async def do_transact(self, txn: Transaction) -> Committed:
         """Apply a transaction in the next batch."""
-        size = sum(len(write.value) for write in txn.writes if isinstance(write, Put))
-        size += sum(len(append.data) for append in txn.appends)
-        return await self._submit(requests.Transact(txn), size)
+        return await self._batches.submit(requests.Transact(txn), txn.size)
 
     async def do_delete_prefix(self, prefix: str) -> int:
         """Remove keys."""

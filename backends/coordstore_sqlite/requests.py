@@ -46,16 +46,19 @@ class Transact:
         return Committed(draft.revision, deleted, heads)
 
     def _refuse(self, draft: Draft, leases: LeaseFile) -> None:
-        fence = self.txn.fence
+        fence, writes = self.txn.fence, self.txn.writes
         if fence is not None:
             seen = draft.look(fence.key)
             if not fence.holds(*seen):
                 raise fenced(fence, seen.create_revision)
-        looks = [(check, *draft.look(check.key)) for check in self.txn.checks]
-        failed = [look for look in looks if not look[0].holds(look[1], look[2])]
-        if failed:
-            raise check_failed(failed)
-        for lease in {write.lease for write in self.txn.writes if isinstance(write, Put)} - {None}:
+        if self.txn.checks:
+            looks = [(check, *draft.look(check.key)) for check in self.txn.checks]
+            failed = [look for look in looks if not look[0].holds(look[1], look[2])]
+            if failed:
+                raise check_failed(failed)
+        if not writes:
+            return
+        for lease in {write.lease for write in writes if isinstance(write, Put)} - {None}:
             if not leases.is_live(lease):  # type: ignore[arg-type]  # a checked put holds an id
                 raise lease_lost(lease)  # type: ignore[arg-type]  # likewise
 

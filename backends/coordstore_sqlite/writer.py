@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from coordstore.hostkit import LeaseFile, StoreLock
     from coordstore.store import Clock
+    from coordstore_sqlite.draft import Known
     from coordstore_sqlite.requests import Request
 
 __all__ = ["HISTORY", "Writer"]
@@ -71,6 +72,7 @@ class Writer:
         self.leases = leases
         self.poisoned = False
         self.seen = 0
+        self._known: Known | None = None
         self._clock = clock
         self._counters = counters
         self._identity = identity
@@ -126,7 +128,7 @@ class Writer:
         try:
             seen = self.seen
             database.execute("BEGIN IMMEDIATE")
-            draft = Draft(database)
+            draft = Draft(database, self._known)
             self.check_state(draft.store_id, draft.revision, seen)
             self._sweep(draft)
             answers = [self._apply(request, draft) for request in requests]
@@ -151,6 +153,7 @@ class Writer:
             undone = _undone(database, draft.before, error)
             return [self._unsure(answer, error, undone=undone) for answer in answers]
         self.seen = draft.revision
+        self._known = draft.known()
         self._counters["commits"] += 1
         self._ring(draft.revision)
         self._settle(draft)

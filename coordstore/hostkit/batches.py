@@ -91,8 +91,7 @@ class Batches(Generic[Request, Result]):
             await asyncio.shield(self._worker)
 
     async def _work(self) -> None:
-        # Callers that are about to ask in this turn of the loop get into the first batch.
-        await asyncio.sleep(0)
+        # A task begins after this turn of the loop: whoever asks in the same turn is in the first batch.
         while batch := self._seal():
             try:
                 outcomes = await self._write([waiting.request for waiting in batch])

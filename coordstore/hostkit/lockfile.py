@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -38,6 +39,14 @@ _PATIENT: Final = 8
 """The pause is one part in so many of the time waited already."""
 _LONGEST: Final = 0.01
 _LINE: Final = 128
+
+
+class _Turn(NamedTuple):
+    """How long somebody waits for the lock: until when, and how long that was."""
+
+    give_up: float
+    patience: float
+
 
 _open_files: weakref.WeakSet[LockedFile] = weakref.WeakSet()
 
@@ -77,7 +86,7 @@ class LockedFile:
         if not self._mutex.acquire(timeout=patience):
             raise self._waited(patience)
         try:
-            self._enter(give_up, patience)
+            self._enter(_Turn(give_up, patience))
             try:
                 yield
             finally:
@@ -106,9 +115,9 @@ class LockedFile:
     def opened(self) -> None:
         """Do what is to be done, under the lock, whenever the file at the path has been opened."""
 
-    def _enter(self, give_up: float, patience: float) -> None:
+    def _enter(self, turn: _Turn) -> None:
         try:
-            while not self._entered(give_up, patience):
+            while not self._entered(turn):
                 """The file was unlinked meanwhile: once more, with the one at the path."""
             self._sign()
         except CoordError:
@@ -124,15 +133,15 @@ class LockedFile:
             self._unlock()
             raise
 
-    def _entered(self, give_up: float, patience: float) -> bool:
+    def _entered(self, turn: _Turn) -> bool:
         """Take the lock of the open file, opened when it is not; tell whether that is the file at the path."""
         fresh = self.fd < 0
         if fresh:
             self.fd = self._open()
         try:
             if fresh:
-                self._prove(give_up, patience)
-            self._lock(give_up, patience)
+                self._prove(turn)
+            self._lock(turn)
             if self.at_path():
                 if fresh:
                     self.opened()
@@ -151,13 +160,13 @@ class LockedFile:
         self._left.append(self.fd)
         self.fd = -1
 
-    def _lock(self, give_up: float, patience: float) -> None:
+    def _lock(self, turn: _Turn) -> None:
         began = time.monotonic()
         while not self._taken():
             now = time.monotonic()
-            if now >= give_up:
-                raise self._waited(patience)
-            time.sleep(min(max((now - began) / _PATIENT, _PAUSE), _LONGEST, give_up - now))
+            if now >= turn.give_up:
+                raise self._waited(turn.patience)
+            time.sleep(min(max((now - began) / _PATIENT, _PAUSE), _LONGEST, turn.give_up - now))
 
     def _taken(self) -> bool:
         """Take the lock if nobody else has it."""
@@ -170,7 +179,7 @@ class LockedFile:
     def _unlock(self) -> None:
         fcntl.flock(self.fd, fcntl.LOCK_UN)
 
-    def _prove(self, give_up: float, patience: float) -> None:
+    def _prove(self, turn: _Turn) -> None:
         """Take the native lock once by way of filelock, which refuses where there is none."""
         native = FileLock(
             self.path,
@@ -181,9 +190,9 @@ class LockedFile:
             preserve_lock_file=True,
         )
         try:
-            native.acquire(timeout=max(give_up - time.monotonic(), 0))
+            native.acquire(timeout=max(turn.give_up - time.monotonic(), 0))
         except Timeout as error:
-            raise self._waited(patience) from error
+            raise self._waited(turn.patience) from error
         native.release()
 
     def _waited(self, patience: float) -> Unavailable:
@@ -215,7 +224,7 @@ class StoreLock(LockedFile):
 
     def entered(self) -> None:
         """Sign, unless the last signature is ours."""
-        line = _signature()
+        line = _signature(os.getpid())
         if os.pread(self.fd, _LINE, 0) != line:
             os.pwrite(self.fd, line, 0)
 
@@ -232,8 +241,9 @@ class StoreLock(LockedFile):
         return f"process {words[1]} on {words[3]}" if words[:1] == ["pid"] else "an unknown process"
 
 
-def _signature() -> bytes:
-    text = f"pid {os.getpid()} host {os.uname().nodename or '?'}"
+@functools.lru_cache(maxsize=2)
+def _signature(pid: int) -> bytes:
+    text = f"pid {pid} host {os.uname().nodename or '?'}"
     return text.encode()[: _LINE - 1].ljust(_LINE - 1) + b"\n"
 
 

@@ -255,7 +255,7 @@ class StoreBase(abc.ABC):
         if isinstance(given, bytes | bytearray | str) or not records:
             message = f"append takes a sequence of one or more records, not {type(records).__name__}: [b'…']"
             raise InvalidArgument(message)
-        txn = Transaction.of((), (), [Append(stream, data) for data in records], fence)
+        txn = Transaction.appending(stream, records, fence)
         return (await self.commit(txn)).heads[stream]
 
     async def read(self, stream: str, after: int = 0, limit: int | None = None) -> Records:

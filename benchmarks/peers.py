@@ -1,0 +1,110 @@
+"""Stores that survive a killed process, against a raw loop and against peers, each in its own environment."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from typing import Final
+
+from benchmarks.stores import BUILD, NAMES, SCHEMES, appends_in, opened
+from benchmarks.table import Row, median
+
+__all__ = ["PEERS", "measure"]
+
+ROUNDS: Final = 5
+SECONDS: Final = 0.7
+CALLERS: Final = 64
+FILE_GOAL: Final = 3
+LOOPS: Final = Path(__file__).with_name("peer_loops.py")
+PINNED: Final = Path(__file__).with_name("peers.txt")
+PEERS: Final = {
+    "litequeue": "litequeue",
+    "huey_sqlite": "huey",
+    "huey_file": "huey",
+    "persist_queue": "persist-queue",
+    "diskcache": "diskcache",
+    "tooz": "tooz",
+}
+"""By loop: the distribution that it needs."""
+FILES: Final = ("huey_file", "persist_queue")
+"""The ones that store what they are given in plain files; a tooz lock is a file too, but nothing is stored in it."""
+
+
+def measure(scale: float = 1.0, peers: tuple[str, ...] = tuple(PEERS)) -> list[Row]:
+    """Let everybody have a window in turn, round after round."""
+    pythons = {name: _python(PEERS[name]) for name in peers}
+    pythons["raw_sqlite"] = sys.executable
+    rates: dict[str, list[float]] = {name: [] for name in (*SCHEMES, *pythons)}
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+        folder = Path(name)
+        for _ in range(max(round(ROUNDS * scale), 1)):
+            for scheme in SCHEMES:
+                rates[scheme].append(asyncio.run(_ours(scheme, folder, SECONDS * scale)))
+            for peer, python in pythons.items():
+                rates[peer].append(_theirs(peer, python, folder, SECONDS * scale))
+    return [*_goals(rates), *(_information(peer, rates) for peer in peers)]
+
+
+async def _ours(scheme: str, folder: Path, seconds: float) -> float:
+    async with opened(scheme, folder, "process") as store:
+        await appends_in(store, seconds / 10, CALLERS)
+        return await appends_in(store, seconds, CALLERS)
+
+
+def _theirs(peer: str, python: str, folder: Path, seconds: float) -> float:
+    argv = [python, str(LOOPS), peer, str(folder), str(seconds)]
+    return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+
+
+def _python(distribution: str) -> str:
+    """Return the Python of a peer's environment, made when it is not there."""
+    home = BUILD / "peers" / distribution
+    python = str(home / "bin/python")
+    done = home / ".ready"
+    if not done.exists() or done.stat().st_mtime < PINNED.stat().st_mtime:
+        venv.create(home, with_pip=True, clear=True)
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, "--constraint", str(PINNED), distribution], check=True, capture_output=True)
+        done.touch()
+    return python
+
+
+def version(peer: str) -> str:
+    """Return the pinned version that a peer is installed in."""
+    wanted = f"{PEERS[peer]}=="
+    return next(line.removeprefix(wanted) for line in PINNED.read_text().splitlines() if line.startswith(wanted))
+
+
+def _goals(rates: dict[str, list[float]]) -> list[Row]:
+    raw = _ratio(rates, "sqlite", "raw_sqlite")
+    rows = [_row(NAMES["sqlite"], "≥ 1× raw loop, one insert a commit", raw, rates, ("sqlite", "raw_sqlite"), 1)]
+    best = max((peer for peer in FILES if peer in rates), key=lambda peer: median(rates[peer]), default=None)
+    if best is not None:
+        goal = f"≥ {FILE_GOAL}× best file peer ({_shown(best)})"
+        rows.append(_row(NAMES["file"], goal, _ratio(rates, "file", best), rates, ("file", best), FILE_GOAL))
+    return rows
+
+
+def _row(name: str, goal: str, ratio: float, rates: dict[str, list[float]], pair: tuple[str, str], least: float) -> Row:
+    ours, theirs = (median(rates[one]) for one in pair)
+    figure = f"{ratio:.2f}× ({ours:.0f}/s against {theirs:.0f}/s)"
+    return Row(f"durability=process, {CALLERS} callers: {name}", goal, figure, ratio >= least)
+
+
+def _information(peer: str, rates: dict[str, list[float]]) -> Row:
+    scheme = "file" if peer in (*FILES, "tooz") else "sqlite"
+    figure = f"{median(rates[peer]):.0f}/s; {NAMES[scheme]} is {_ratio(rates, scheme, peer):.1f}×"
+    return Row(f"  peer: {_shown(peer)}", "", figure, None)
+
+
+def _shown(peer: str) -> str:
+    what = {"tooz": " lock and unlock", "huey_file": " file", "huey_sqlite": " sqlite"}.get(peer, "")
+    return f"{PEERS[peer]} {version(peer)}{what}"
+
+
+def _ratio(rates: dict[str, list[float]], ours: str, theirs: str) -> float:
+    return median([one / other for one, other in zip(rates[ours], rates[theirs], strict=True)])

@@ -1,0 +1,65 @@
+"""The benchmarks run: each measure, at a fraction of its size, returns its claims with a figure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import peers
+from benchmarks.table import Row, format_table
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = 0.01
+CLAIMS = {
+    "five_agents": ["five trivial agents"],
+    "cold_start": ["cold start of coord inspect"],
+    "appends": ["one writer: File", "one writer: SQLite", "callers: SQLite", "processes: File", "processes: SQLite"],
+    "watching": ["delivery to another process: File", "idle watcher's processor time: SQLite"],
+    "growth": ["cost at 10,000 events and 100 keys: File", "memory of a reader that follows", "keys: SQLite"],
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", [*CLAIMS])
+def test_a_measure_runs_and_tells_its_claims(name: str) -> None:
+    argv = [sys.executable, "-m", "benchmarks", name, "--scale", str(TINY)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    # 1: a goal was missed, which such a size says nothing about.
+    assert done.returncode in (0, 1), done.stderr
+    for claim in CLAIMS[name]:
+        assert claim in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_stores_run_beside_the_raw_loop_without_any_peer() -> None:
+    (row,) = peers.measure(TINY, ())
+    assert "SQLite" in row.claim
+    assert row.ok is not None
+
+
+def test_every_peer_has_a_loop_and_a_pinned_version() -> None:
+    from benchmarks.peer_loops import KINDS
+
+    assert set(KINDS) == {*peers.PEERS, "raw_sqlite"}
+    assert all(peers.version(peer)[0].isdigit() for peer in peers.PEERS)
+
+
+def test_every_measure_is_tried() -> None:
+    assert set(benchmarks.MEASURES) - {"peers"} == set(CLAIMS)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        benchmarks.main(["speed"])
+    assert refused.value.code == 2
+    assert "five_agents" in capsys.readouterr().err
+
+
+def test_a_missed_goal_shows() -> None:
+    table = format_table([Row("one", "≥ 1×", "0.5×", ok=False), Row("two", "", "7", ok=None)])
+    assert "MISSED" in table.splitlines()[2]
+    assert "MISSED" not in table.splitlines()[3]
