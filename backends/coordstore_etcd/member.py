@@ -67,6 +67,8 @@ class Member:
         self._content: tuple[bytes | None, ...] = ()
         self._channel: Any = None
         self._calls: dict[str, Any] = {}
+        self._asked = 0
+        self._heard = 0.0
 
     def __repr__(self) -> str:
         """Show the endpoint."""
@@ -106,6 +108,21 @@ class Member:
             make = self._channel.stream_stream if method == "Watch" else self._channel.unary_unary
             call = self._calls[method] = make(path, request_serializer=take, response_deserializer=give)
         return call
+
+    def ask(self, now: float) -> None:
+        """Note that a write waits for an answer."""
+        if not self._asked:
+            self._heard = now
+        self._asked += 1
+
+    def answer(self, now: float) -> None:
+        """Note that one waits no more."""
+        self._heard = now
+        self._asked -= 1
+
+    def silent(self, now: float) -> float:
+        """Return how long writes have been waiting without any being answered."""
+        return now - self._heard if self._asked else 0.0
 
     def stands(self) -> bool:
         """Tell whether the channel is connected; if not, it begins to."""
