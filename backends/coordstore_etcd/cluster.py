@@ -47,7 +47,7 @@ class Cluster:
         self._loop = asyncio.get_running_loop()
         self._members = [Member(endpoint, address.files) for endpoint in address.endpoints]
         self._at = 0
-        self._metadata: tuple[tuple[str, str], ...] = (_LEADER,)
+        self._metadata = grpc.aio.Metadata(_LEADER)
         self._renewing = asyncio.Lock()
         self._tokens = 0
         self._closed = False
@@ -79,7 +79,7 @@ class Cluster:
         end = self._loop.time() + self.address.timeout
         while True:
             member = await self.ready(end)
-            silent = self._loop.call_later(TRY, self.pass_over, member)
+            member.ask(self._loop.time())
             try:
                 call = member.call(method)
                 return await call(request, timeout=max(end - self._loop.time(), 0.01), metadata=self._metadata)
@@ -93,7 +93,7 @@ class Cluster:
                 self._unless_closed(error, self._unknown(method, member))
                 raise
             finally:
-                silent.cancel()
+                member.answer(self._loop.time())
 
     async def read(self, method: str, request: Any, *, timeout: float | None = None) -> Any:  # noqa: ANN401, ASYNC109  (likewise; the tries' sum)
         """Ask until somebody answers: for requests that may be done twice.
@@ -131,7 +131,13 @@ class Cluster:
         Raises:
             Unavailable: None does until `end`; nothing was sent.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            message = "this store handle belongs to another event loop: open the store in each loop that uses it"
+            raise Unavailable(message)
         member = self._members[self._at]
+        if member.silent(self._loop.time()) > TRY:
+            self.pass_over(member)
+            member = self._members[self._at]
         if member.stands() and not self._closed:
             return member
         pause, failed = _PAUSE[0], 0
@@ -191,7 +197,9 @@ class Cluster:
     def _unknown(self, method: str, member: Member, error: grpc.aio.AioRpcError | None = None) -> OutcomeUnknown:
         self._counters["unknown"] += 1
         why = _text(error) if error is not None else "the handle was closed"
-        message = f"{method} was sent to {member.endpoint} and not answered ({why}): it may have been applied, or may be yet"
+        message = (
+            f"{method} was sent to {member.endpoint} and not answered ({why}): it may have been applied, or may be yet"
+        )
         return OutcomeUnknown(message)
 
     def _unless_closed(self, error: asyncio.CancelledError, instead: Exception) -> None:
@@ -211,12 +219,12 @@ class Cluster:
             if credentials is None:
                 return False
             request = messages.AuthenticateRequest(name=credentials.user, password=credentials.password)
-            self._metadata = (_LEADER,)
+            self._metadata = grpc.aio.Metadata(_LEADER)
             try:
                 answer = await self.read("Authenticate", request)
             except AuthenticationOff:
                 return False
-            self._metadata = (_LEADER, ("token", answer.token))
+            self._metadata = grpc.aio.Metadata(_LEADER, ("token", answer.token))
             self._tokens += 1
             self._counters["logins"] += 1
             return True

@@ -12,7 +12,7 @@ from coordstore_etcd.messages import messages
 if TYPE_CHECKING:
     from coordstore_etcd.address import Files
 
-__all__ = ["Member"]
+__all__ = ["OPTIONS", "Member", "described"]
 
 # The service of each method. A keep-alive is one request and one answer, though etcd declares a stream: so it has
 # a deadline and is tried elsewhere like any other call, and no stream must be kept for it.
@@ -30,7 +30,7 @@ _SERVICES: Final = {
     "Watch": "Watch",
 }
 _NAMES: Final = {"Compact": "Compaction"}
-_OPTIONS: Final = (
+OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),
@@ -44,6 +44,13 @@ _OPTIONS: Final = (
 )
 _LOOK: Final = (0.002, 0.05)
 """Seconds between looks at a channel that is being connected: the first, the longest."""
+
+
+def described(method: str) -> tuple[str, Any, Any]:
+    """Return a method's path, what serialises its requests, and what makes its answers from bytes."""
+    name = _NAMES.get(method, method)
+    take, give = getattr(messages, f"{name}Request"), getattr(messages, f"{name}Response")
+    return f"/etcdserverpb.{_SERVICES[method]}/{method}", take.SerializeToString, give.FromString
 
 
 class Member:
@@ -60,6 +67,8 @@ class Member:
         self._content: tuple[bytes | None, ...] = ()
         self._channel: Any = None
         self._calls: dict[str, Any] = {}
+        self._asked = 0
+        self._heard = 0.0
 
     def __repr__(self) -> str:
         """Show the endpoint."""
@@ -68,7 +77,7 @@ class Member:
     async def open(self) -> None:
         """Make the channel; it connects when it is asked for."""
         if self._files is None:
-            self._channel = grpc.aio.insecure_channel(self.endpoint, options=_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self.endpoint, options=OPTIONS)
         else:
             await self.renew()
 
@@ -81,7 +90,7 @@ class Member:
             old, self._content = self._channel, content
             self._calls.clear()
             self._channel = grpc.aio.secure_channel(
-                self.endpoint, grpc.ssl_channel_credentials(*content), options=_OPTIONS
+                self.endpoint, grpc.ssl_channel_credentials(*content), options=OPTIONS
             )
             if old is not None:
                 await old.close()
@@ -95,14 +104,25 @@ class Member:
         """Return what calls a method."""
         call = self._calls.get(method)
         if call is None:
-            name = _NAMES.get(method, method)
+            path, take, give = described(method)
             make = self._channel.stream_stream if method == "Watch" else self._channel.unary_unary
-            call = self._calls[method] = make(
-                f"/etcdserverpb.{_SERVICES[method]}/{method}",
-                request_serializer=getattr(messages, f"{name}Request").SerializeToString,
-                response_deserializer=getattr(messages, f"{name}Response").FromString,
-            )
+            call = self._calls[method] = make(path, request_serializer=take, response_deserializer=give)
         return call
+
+    def ask(self, now: float) -> None:
+        """Note that a write waits for an answer."""
+        if not self._asked:
+            self._heard = now
+        self._asked += 1
+
+    def answer(self, now: float) -> None:
+        """Note that one waits no more."""
+        self._heard = now
+        self._asked -= 1
+
+    def silent(self, now: float) -> float:
+        """Return how long writes have been waiting without any being answered."""
+        return now - self._heard if self._asked else 0.0
 
     def stands(self) -> bool:
         """Tell whether the channel is connected; if not, it begins to."""

@@ -69,7 +69,7 @@ class Options:
         return [*words, *self.extra]
 
 
-@dataclass
+@dataclass(eq=False)
 class Server:
     """One etcd process; as a context manager it is started, waited for, and ended.
 
@@ -127,6 +127,10 @@ class Server:
     def scheme(self) -> str:
         """What clients speak to it."""
         return "https" if self.options.certificate else "http"
+
+    def store_url(self, prefix: str) -> str:
+        """Return the URL of a store on it, in plain text."""
+        return f"etcd://{self.endpoint}/{prefix}{'' if self.host.startswith('127.') else '?insecure=1'}"
 
     @property
     def peer_url(self) -> str:

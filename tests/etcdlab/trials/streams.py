@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from coordstore import open_store
+from coordstore.errors import CoordError
 from coordstore.model import Append, Put
 from tests.etcdlab.proxy import Proxy
 from tests.etcdlab.tally import Tally
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["catch_up", "cut_streams"]
 
+Item = TypeVar("Item")
 PATIENCE: Final = 50.0
 END: Final = "w/end"
 
@@ -71,16 +73,27 @@ async def cut_streams(server: Server, prefix: str, writes: int, rng: random.Rand
         watch = asyncio.create_task(watched(behind, begin, tally))
         follow = asyncio.create_task(followed(behind))
         expected = [await write(direct, number, rng.randrange(200)) for number in range(writes)]
-        proxy.lifetime = lambda: rng.randrange(1, 40_000)
+        # etcd puts all that a watcher has missed into one message: it must fit through at last.
+        most = 1_000 * writes
+        proxy.lifetime = lambda: rng.randrange(1, most)
         expected.append((await direct.put(END, b"end"), END, b"end"))
         await direct.append("s/end", [b"end"])
         async with asyncio.timeout(PATIENCE + writes / 20):
-            seen, records = await watch, await follow
+            seen, records = await told(tally, "the watch", watch), await told(tally, "the follow", follow)
         compare(tally, expected, seen, records)
         tally.trials = proxy.cuts
         tally.counts["changes"] = len(seen)
         tally.counts["records"] = len(records)
     return tally
+
+
+async def told(tally: Tally, what: str, task: asyncio.Task[list[Item]]) -> list[Item]:
+    """Return what a watcher was told; that it broke off is a failure."""
+    try:
+        return await task
+    except CoordError as error:
+        tally.check(False, f"{what}: {error!r}")
+        return []
 
 
 def compare(
@@ -109,7 +122,9 @@ async def catch_up(server: Server, prefix: str, megabytes: int, rng: random.Rand
         open_store(f"etcd://{server.endpoint}/{prefix}") as direct,
     ):
         begin = await direct.put("w/first", b"")
-        watch = asyncio.create_task(revisions(behind, begin - 1, tally))
+        begun = asyncio.Event()
+        watch = asyncio.create_task(revisions(behind, begin - 1, tally, begun))
+        await begun.wait()
         proxy.refusing = True
         proxy.cut()
         expected = [begin, *[await direct.put(f"w/{at % 50}", rng.randbytes(size)) for at in range(megabytes * 4)]]
@@ -126,13 +141,14 @@ async def catch_up(server: Server, prefix: str, megabytes: int, rng: random.Rand
     return tally
 
 
-async def revisions(store: CoordStore, since: int, tally: Tally) -> list[int]:
+async def revisions(store: CoordStore, since: int, tally: Tally, begun: asyncio.Event) -> list[int]:
     """Return the revisions that a watch delivers until the end; a reset is a failure."""
     seen = []
     async with contextlib.aclosing(store.watch("w", since)) as batches:
         async for batch in batches:
             tally.check(not batch.reset, f"a reset at {batch.revision}, and nothing was compacted")
             seen.append(batch.revision)
+            begun.set()
             if any(change.key == END for change in batch.changes):
                 return seen
     return seen
