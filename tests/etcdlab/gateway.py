@@ -96,7 +96,8 @@ class Gateway:
 
     def disarm(self) -> None:
         """Put out every alarm."""
-        self.call("maintenance/alarm", action="DEACTIVATE", alarm="NOSPACE")
+        for each in self.call("maintenance/alarm", action="GET").get("alarms", []):
+            self.call("maintenance/alarm", action="DEACTIVATE", alarm=each["alarm"], memberID=each["memberID"])
 
     def defragment(self) -> None:
         """Give the space of what was compacted back."""
