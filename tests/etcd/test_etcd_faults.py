@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordstore import open_store
-from coordstore.errors import CoordError, StoreReplaced, Unavailable
+from coordstore.errors import StoreReplaced, Unavailable
 from coordstore.model import Put
 from tests.etcdlab.proxy import Proxy
 from tests.etcdlab.trials.holders import cut_off, lease_storm, zombies
@@ -20,6 +20,7 @@ from tests.etcdlab.trials.streams import catch_up, cut_streams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coordstore import CoordStore
     from tests.etcdlab.server import Server
     from tests.etcdlab.tally import Tally
 
@@ -34,7 +35,7 @@ def all_well(tally: Tally, trials: int) -> None:
     assert tally.trials >= trials
 
 
-# Trials that the campaigns make in large numbers ------------------------------------------------------------------------
+# Trials that the campaigns make in large numbers ---------------------------------------------------------------------
 
 
 async def test_lost_replies_are_unknown_never_failed_and_nothing_is_applied_twice(etcd_server: Server) -> None:
@@ -122,6 +123,12 @@ async def test_a_follower_does_not_mind_a_compaction(etcd_server: Server) -> Non
 # Space ---------------------------------------------------------------------------------------------------------------
 
 
+async def fill(store: CoordStore) -> None:
+    """Write 36 MB."""
+    for number in range(40):
+        await store.put(f"big/{number % 4}", random.Random(number).randbytes(900_000))
+
+
 async def test_a_full_database_is_told_clearly_and_works_again_when_there_is_space(
     start_etcd: Callable[..., Server],
 ) -> None:
@@ -129,11 +136,9 @@ async def test_a_full_database_is_told_clearly_and_works_again_when_there_is_spa
     gateway = server.gateway()
     async with open_store(f"etcd://{server.endpoint}/full") as store:
         await store.put("small", b"1")
-        with pytest.raises(Unavailable, match=r"NOSPACE.*not applied.*defragment") as caught:
-            for number in range(40):
-                await store.put(f"big/{number % 4}", random.Random(number).randbytes(900_000))
+        with pytest.raises(Unavailable, match=r"NOSPACE.*not applied.*defragment"):
+            await fill(store)
         assert gateway.alarms() == ["NOSPACE"]
-        assert isinstance(caught.value, CoordError)
         before = await store.get("small")
         with pytest.raises(Unavailable, match="NOSPACE"):
             await store.put("small", b"2")
@@ -158,7 +163,7 @@ async def test_other_data_under_a_handle_are_noticed(etcd_server: Server) -> Non
             etcd_server.wipe()
             etcd_server.start()
             await asyncio.to_thread(etcd_server.ready)
-            with pytest.raises(StoreReplaced, match="open it anew|start anew|replaced|restored"):
+            with pytest.raises(StoreReplaced, match=r"open it anew|start anew"):
                 await asyncio.wait_for(waiting, PATIENCE)
         with pytest.raises(StoreReplaced):
             await store.get("a")

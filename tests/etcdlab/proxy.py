@@ -74,10 +74,10 @@ class Link:
         if way is Way.LOST or up in self.torn:
             self.torn.add(up)
             return
-        if up:
+        if up and proxy.plain:
             self._look_for_call(data)
-        else:
-            data = self._without_lost_reply(data)
+        if not up:
+            data = self._without_lost_reply(data) if proxy.plain else data
             data, self._left = data[: self._left], self._left - len(data)
         proxy.passed += len(data)
         sink.write(data)
@@ -114,6 +114,11 @@ class Link:
 class Proxy:
     """A relay before a server; as an async context manager it listens on a free port of loopback.
 
+    Args:
+        host: The server's address.
+        port: The server's port.
+        plain: Whether it speaks HTTP/2 without TLS, so that single replies can be told apart.
+
     Attributes:
         requests: What happens to bytes from clients.
         replies: What happens to bytes to clients.
@@ -128,8 +133,9 @@ class Proxy:
         passed: How many bytes went through.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, plain: bool = True) -> None:
         self._target = host, port
+        self.plain = plain
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
