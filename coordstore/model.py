@@ -200,7 +200,7 @@ class StoreInfo:
         format: Version of the stored format.
         abilities: Names of what this backend can do beyond the contract: ``persistent``, ``processes``
             (several on one host), ``hosts`` (several hosts). The conformance suite skips on these only.
-        details: Backend-specific facts for people (paths, versions, sizes).
+        details: Backend-specific facts for people (paths, versions, sizes); no part of a comparison.
     """
 
     store_id: str
@@ -211,7 +211,7 @@ class StoreInfo:
     durability: str
     format: int
     abilities: frozenset[str] = frozenset()
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

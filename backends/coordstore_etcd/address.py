@@ -1,4 +1,4 @@
-"""Where a store lies and how to get there: an ``etcd:`` URL taken apart; secrets stay out of everything that is shown."""
+"""Where a store lies and how to get there: an ``etcd:`` URL taken apart; secrets stay out of all that is shown."""
 
 from __future__ import annotations
 

@@ -131,6 +131,9 @@ class Cluster:
         Raises:
             Unavailable: None does until `end`; nothing was sent.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            message = "this store handle belongs to another event loop: open the store in each loop that uses it"
+            raise Unavailable(message)
         member = self._members[self._at]
         if member.stands() and not self._closed:
             return member
@@ -191,7 +194,9 @@ class Cluster:
     def _unknown(self, method: str, member: Member, error: grpc.aio.AioRpcError | None = None) -> OutcomeUnknown:
         self._counters["unknown"] += 1
         why = _text(error) if error is not None else "the handle was closed"
-        message = f"{method} was sent to {member.endpoint} and not answered ({why}): it may have been applied, or may be yet"
+        message = (
+            f"{method} was sent to {member.endpoint} and not answered ({why}): it may have been applied, or may be yet"
+        )
         return OutcomeUnknown(message)
 
     def _unless_closed(self, error: asyncio.CancelledError, instead: Exception) -> None:

@@ -101,18 +101,10 @@ class Events:
 
     async def _connect(self) -> None:
         """Begin the stream behind the last revision delivered; a watch that had begun waits as long as it takes."""
-        create = messages.WatchCreateRequest(
-            key=self._span.low, range_end=self._span.high, start_revision=self._delivered + 1, fragment=True
-        )
         while True:
             self._ensure_open()
             try:
-                if not self._fresh:
-                    await self._reader.probe(self._delivered)
-                requests = _Requests(create)
-                self._member, self._call = await self._cluster.stream("Watch", requests)
-                self._requests = requests
-                break
+                await self._begin()
             except FutureRevision as error:
                 message = f"revision {self._delivered} is ahead of the store: it was replaced or restored; start anew"
                 raise StoreReplaced(message) from error
@@ -122,9 +114,22 @@ class Events:
                 if not self._begun:
                     raise
                 await asyncio.sleep(_PAUSE)
-        self._fresh, self._begun = False, True
+            else:
+                self._fresh, self._begun = False, True
+                return
+
+    async def _begin(self) -> None:
+        if not self._fresh:
+            await self._reader.probe(self._delivered)
+        requests = _Requests(
+            messages.WatchCreateRequest(
+                key=self._span.low, range_end=self._span.high, start_revision=self._delivered + 1, fragment=True
+            )
+        )
+        member, call = await self._cluster.stream("Watch", requests)
         self._partial.clear()
-        self._guard = asyncio.create_task(self._watch_over(self._call, requests, self._member), name="etcd-watch")
+        self._member, self._call, self._requests = member, call, requests
+        self._guard = asyncio.create_task(self._watch_over(call, requests, member), name="etcd-watch")
 
     async def _receive(self) -> Any:  # noqa: ANN401  (a message, or None when the stream was cut)
         self._waiting_since = asyncio.get_running_loop().time()
@@ -246,4 +251,6 @@ async def _ended(call: Any) -> grpc.aio.AioRpcError | None:  # noqa: ANN401  (a 
     code = await call.code()
     if code is grpc.StatusCode.OK:
         return None
-    return grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
+    return grpc.aio.AioRpcError(
+        code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+    )

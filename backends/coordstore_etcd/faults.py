@@ -16,7 +16,16 @@ from coordstore.errors import Corrupt, Unavailable
 if TYPE_CHECKING:
     from coordstore.errors import CoordError
 
-__all__ = ["AuthenticationOff", "Compacted", "FutureRevision", "LeaseExists", "LeaseGone", "Meaning", "meaning", "refusal"]
+__all__ = [
+    "AuthenticationOff",
+    "Compacted",
+    "FutureRevision",
+    "LeaseExists",
+    "LeaseGone",
+    "Meaning",
+    "meaning",
+    "refusal",
+]
 
 
 class Meaning(Enum):

@@ -103,7 +103,9 @@ class Layout:
         """Return one range in which all lies that a prefix covers, and a little more: `under` tells them apart."""
         exact, low, high = prefix_bounds(prefix)
         area = self.area(kind)
-        return Span(area.low + (low if exact is None else exact).encode(), area.low + high.encode() if prefix else area.high)
+        return Span(
+            area.low + (low if exact is None else exact).encode(), area.low + high.encode() if prefix else area.high
+        )
 
     def name_of(self, key: bytes) -> str:
         """Return the name of a key or stream from etcd's name."""

@@ -12,7 +12,7 @@ from coordstore_etcd.messages import messages
 if TYPE_CHECKING:
     from coordstore_etcd.address import Files
 
-__all__ = ["Member"]
+__all__ = ["OPTIONS", "Member", "described"]
 
 # The service of each method. A keep-alive is one request and one answer, though etcd declares a stream: so it has
 # a deadline and is tried elsewhere like any other call, and no stream must be kept for it.
@@ -30,7 +30,7 @@ _SERVICES: Final = {
     "Watch": "Watch",
 }
 _NAMES: Final = {"Compact": "Compaction"}
-_OPTIONS: Final = (
+OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),
@@ -44,6 +44,13 @@ _OPTIONS: Final = (
 )
 _LOOK: Final = (0.002, 0.05)
 """Seconds between looks at a channel that is being connected: the first, the longest."""
+
+
+def described(method: str) -> tuple[str, Any, Any]:
+    """Return a method's path, what serialises its requests, and what makes its answers from bytes."""
+    name = _NAMES.get(method, method)
+    take, give = getattr(messages, f"{name}Request"), getattr(messages, f"{name}Response")
+    return f"/etcdserverpb.{_SERVICES[method]}/{method}", take.SerializeToString, give.FromString
 
 
 class Member:
@@ -68,7 +75,7 @@ class Member:
     async def open(self) -> None:
         """Make the channel; it connects when it is asked for."""
         if self._files is None:
-            self._channel = grpc.aio.insecure_channel(self.endpoint, options=_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self.endpoint, options=OPTIONS)
         else:
             await self.renew()
 
@@ -81,7 +88,7 @@ class Member:
             old, self._content = self._channel, content
             self._calls.clear()
             self._channel = grpc.aio.secure_channel(
-                self.endpoint, grpc.ssl_channel_credentials(*content), options=_OPTIONS
+                self.endpoint, grpc.ssl_channel_credentials(*content), options=OPTIONS
             )
             if old is not None:
                 await old.close()
@@ -95,13 +102,9 @@ class Member:
         """Return what calls a method."""
         call = self._calls.get(method)
         if call is None:
-            name = _NAMES.get(method, method)
+            path, take, give = described(method)
             make = self._channel.stream_stream if method == "Watch" else self._channel.unary_unary
-            call = self._calls[method] = make(
-                f"/etcdserverpb.{_SERVICES[method]}/{method}",
-                request_serializer=getattr(messages, f"{name}Request").SerializeToString,
-                response_deserializer=getattr(messages, f"{name}Response").FromString,
-            )
+            call = self._calls[method] = make(path, request_serializer=take, response_deserializer=give)
         return call
 
     def stands(self) -> bool:

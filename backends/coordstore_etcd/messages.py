@@ -32,7 +32,8 @@ DeleteRangeRequest: bytes key=1, bytes range_end=2
 DeleteRangeResponse: ResponseHeader header=1, int64 deleted=2
 RequestOp: op|RangeRequest range=1, op|PutRequest put=2, op|DeleteRangeRequest delete=3, op|TxnRequest txn=4
 ResponseOp: op|RangeResponse range=1, op|PutResponse put=2, op|DeleteRangeResponse delete=3, op|TxnResponse txn=4
-Compare: int32 result=1, int32 target=2, bytes key=3, to|int64 create_revision=5, to|int64 mod_revision=6, bytes range_end=64
+Compare: int32 result=1, int32 target=2, bytes key=3, to|int64 create_revision=5, to|int64 mod_revision=6, \
+bytes range_end=64
 TxnRequest: *Compare compare=1, *RequestOp success=2, *RequestOp failure=3
 TxnResponse: ResponseHeader header=1, bool succeeded=2, *ResponseOp responses=3
 CompactionRequest: int64 revision=1, bool physical=2

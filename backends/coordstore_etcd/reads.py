@@ -57,9 +57,11 @@ class Reader:
         """
         revision: int = header.revision
         if header.cluster_id != self._cluster_id:
-            raise _replaced(f"this is cluster {header.cluster_id:x}, not {self._cluster_id:x}")
+            why = f"this is cluster {header.cluster_id:x}, not {self._cluster_id:x}"
+            raise _replaced(why)
         if revision < before:
-            raise _replaced(f"its revision is {revision}, but was {before}")
+            why = f"its revision is {revision}, but was {before}"
+            raise _replaced(why)
         self.seen = max(self.seen, revision)
         return revision
 
@@ -103,9 +105,7 @@ class Reader:
                 # The pages' revision was compacted between two of them: another cut.
                 continue
 
-    async def _scan(
-        self, spans: Sequence[Span], limit: int | None, *, keys_only: bool
-    ) -> tuple[int, list[Any], bool]:
+    async def _scan(self, spans: Sequence[Span], limit: int | None, *, keys_only: bool) -> tuple[int, list[Any], bool]:
         if not spans:
             return await self.probe(0), [], False
         page = min(_PAGE, limit or _PAGE)
@@ -127,15 +127,13 @@ class Reader:
 
 def fitting(answer: Any) -> int:  # noqa: ANN401  (a message)
     """Return how many keys the next page should have, by the size of those in this one."""
-    average = max(answer.ByteSize() // max(len(answer.kvs), 1), 1)
+    average: int = max(answer.ByteSize() // max(len(answer.kvs), 1), 1)
     return min(max(_PAGE_BYTES // average, _PAGES[0]), _PAGES[1])
 
 
 def ranged(span: Span, limit: int = 0, revision: int = 0, *, keys_only: bool = False) -> Any:  # noqa: ANN401  (a message)
     """Return the request for a range."""
-    return messages.RangeRequest(
-        key=span.low, range_end=span.high, limit=limit, revision=revision, keys_only=keys_only
-    )
+    return messages.RangeRequest(key=span.low, range_end=span.high, limit=limit, revision=revision, keys_only=keys_only)
 
 
 def entry_of(layout: Layout, kv: Any) -> Entry:  # noqa: ANN401  (a message)

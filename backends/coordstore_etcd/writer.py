@@ -183,12 +183,14 @@ class Writer:
     def _write(self, write: Any) -> Any:  # noqa: ANN401  (Put or Delete; a message)
         key = self._layout.key(write.key)
         if isinstance(write, Put):
-            return messages.RequestOp(put=messages.PutRequest(key=key, value=write.value, lease=write.lease or 0))  # type: ignore[arg-type]
+            return messages.RequestOp(put=messages.PutRequest(key=key, value=write.value, lease=write.lease or 0))
         return messages.RequestOp(delete=messages.DeleteRangeRequest(key=key))
 
     async def _lease_lost(self, txn: Transaction) -> LeaseLost:
         """Return the error that names the lease that is not there."""
-        leases = sorted({write.lease for write in txn.writes if isinstance(write, Put) and isinstance(write.lease, int)})
+        leases = sorted(
+            {write.lease for write in txn.writes if isinstance(write, Put) and isinstance(write.lease, int)}
+        )
         for lease in leases[:-1]:
             told = await self._reader.cluster.read("LeaseTimeToLive", messages.LeaseTimeToLiveRequest(id=lease))
             if told.ttl <= 0:
