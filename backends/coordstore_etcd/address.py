@@ -190,13 +190,13 @@ def _content(path: Path | None) -> bytes | None:
 
 def _from_file(path: Path) -> Credentials:
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            message = f"{path} is open to others: chmod 600 it, for it holds a password"
-            raise Unavailable(message)
-        text = path.read_text(encoding="utf-8")
+        mode, text = stat.S_IMODE(path.stat().st_mode), path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read: credentials= names a file with user:password in it"
         raise Unavailable(message) from error
+    if mode & 0o077:
+        message = f"{path} is open to others: chmod 600 it, for it holds a password"
+        raise Unavailable(message)
     user, _, password = text.strip().partition(":")
     if not user or not password:
         message = f"{path} does not hold user:password"

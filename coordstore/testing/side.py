@@ -44,12 +44,12 @@ class Side:
     leases: list[Lease] = field(default_factory=list)
 
     def revision(self, of_model: int) -> int:
-        """Return this side's number for a revision of the model; one that is not there yet stays that."""
-        return self.revisions.get(of_model, of_model + 1_000_000)
+        """Return this side's number for a revision of the model; one that is not there yet stays that; 0 is absent."""
+        return self.revisions.get(of_model, of_model + 1_000_000) if of_model else 0
 
     def position(self, of_model: int) -> int:
         """Return the last of this side's numbers at which the model was at a revision: where a watch goes on."""
-        number = self.revision(of_model)
+        number = self.revisions.get(of_model, of_model + 1_000_000)
         return max([number, *(alias for alias, first in self.aliases.items() if first == number)])
 
     def lease(self, index: int | None) -> Lease | None:
@@ -66,6 +66,8 @@ class Side:
         """
         if name == "lease":
             return [lease.id for lease in self.leases].index(value) if isinstance(value, int) else None
+        if name == "current" and value == 0:
+            return 0
         if name in _REVISIONS and isinstance(value, int):
             return revisions.get(value)
         if isinstance(value, list):
@@ -80,5 +82,5 @@ class Side:
 
     def _held(self, name: str, value: object, revisions: Mapping[int, int]) -> object:
         if name == "revisions" and isinstance(value, dict):
-            return {key: revisions.get(seen) for key, seen in value.items()}
+            return {key: seen and revisions.get(seen) for key, seen in value.items()}
         return self.plain(value, revisions, name)
