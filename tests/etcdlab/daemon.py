@@ -50,6 +50,12 @@ class Daemon:
 
         return docker.DockerClient(base_url=f"unix://{self._socket}", timeout=30)
 
+    def started(self) -> int:
+        """Return how many containers it has started."""
+        with contextlib.closing(self.client()) as client:
+            events = client.events(since=0, until=int(time.time()) + 1, filters={"event": "start"}, decode=True)
+            return sum(1 for _ in events)
+
     def answers(self) -> bool:
         """Return whether it answers."""
         import docker

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from coordstore import open_store
-from coordstore.testing.history import Recorder, Shape, check, run
+from coordstore.testing.history import History, Recorder, Shape, check, final_phase, observing, work
 from tests.etcdlab.tally import Tally
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Chaos", "Plan", "rotated", "under_chaos"]
 
 HANDLES: Final = 4
+WAIT: Final = 40
+"""Seconds that who watches waits for a cluster without a leader; an election may take 20 on a busy machine."""
 
 
 class Chaos(Protocol):
@@ -79,8 +81,11 @@ async def under_chaos(cluster: Cluster, endpoints: str, prefix: str, plan: Plan,
             patience=60.0,
         )
         one = f"{prefix}-{number}"
-        async with rotated(endpoints, one, f"timeout={plan.timeout}{options}") as stores:
-            await one_history(tally, stores, shape, plan, chaos)
+        async with (
+            rotated(endpoints, one, f"timeout={plan.timeout}{options}") as stores,
+            rotated(endpoints, one, f"timeout={WAIT}{options}", 2) as watchers,
+        ):
+            await one_history(tally, stores, watchers, shape, plan, chaos)
         for server in cluster.servers:
             if server.process is not None:
                 # What was judged is of no more use; the next history finds a small database.
@@ -91,7 +96,9 @@ async def under_chaos(cluster: Cluster, endpoints: str, prefix: str, plan: Plan,
     return tally
 
 
-async def one_history(tally: Tally, stores: list[CoordStore], shape: Shape, plan: Plan, chaos: Chaos) -> None:
+async def one_history(
+    tally: Tally, stores: list[CoordStore], watchers: list[CoordStore], shape: Shape, plan: Plan, chaos: Chaos
+) -> None:
     """Do one history under faults and judge it."""
     breaking = asyncio.create_task(breaker(tally, shape, plan, chaos))
 
@@ -100,11 +107,16 @@ async def one_history(tally: Tally, stores: list[CoordStore], shape: Shape, plan
         await asyncio.gather(breaking, return_exceptions=True)
         await chaos.heal()
 
-    began = time.monotonic()
+    began, recorder = time.monotonic(), Recorder()
+    recorder.note(**asdict(shape))
     try:
-        history = await run(stores, Recorder(), shape, lambda _: asyncio.sleep(0.001), heal)
+        async with observing(watchers, recorder, shape):
+            await work(stores, recorder, shape, lambda _: asyncio.sleep(0.001))
+            await heal()
+            await final_phase(watchers[0], recorder, shape)
     finally:
         await heal()
+    history = History(recorder.operations, minimum=shape.operations // 2)
     if not breaking.cancelled() and (error := breaking.exception()):
         raise error
     verdict = check(history)

@@ -111,7 +111,9 @@ async def catch_up(server: Server, prefix: str, megabytes: int, rng: random.Rand
         open_store(f"etcd://{server.endpoint}/{prefix}") as direct,
     ):
         begin = await direct.put("w/first", b"")
-        watch = asyncio.create_task(revisions(behind, begin - 1, tally))
+        begun = asyncio.Event()
+        watch = asyncio.create_task(revisions(behind, begin - 1, tally, begun))
+        await begun.wait()
         proxy.refusing = True
         proxy.cut()
         expected = [begin, *[await direct.put(f"w/{at % 50}", rng.randbytes(size)) for at in range(megabytes * 4)]]
@@ -128,13 +130,14 @@ async def catch_up(server: Server, prefix: str, megabytes: int, rng: random.Rand
     return tally
 
 
-async def revisions(store: CoordStore, since: int, tally: Tally) -> list[int]:
+async def revisions(store: CoordStore, since: int, tally: Tally, begun: asyncio.Event) -> list[int]:
     """Return the revisions that a watch delivers until the end; a reset is a failure."""
     seen = []
     async with contextlib.aclosing(store.watch("w", since)) as batches:
         async for batch in batches:
             tally.check(not batch.reset, f"a reset at {batch.revision}, and nothing was compacted")
             seen.append(batch.revision)
+            begun.set()
             if any(change.key == END for change in batch.changes):
                 return seen
     return seen
