@@ -241,7 +241,7 @@ async def test_nobody_at_the_endpoint_is_unavailable_for_certain() -> None:
             pass
 
 
-@pytest.mark.req("X3")
+@pytest.mark.req("C2")
 def test_doctor_tells_about_the_cluster(etcd_url: str, capfd: pytest.CaptureFixture[str]) -> None:
     main(["doctor", etcd_url, "--json"])
     found = {finding["check"]: finding for finding in json.loads(capfd.readouterr().out)["findings"]}
@@ -251,7 +251,7 @@ def test_doctor_tells_about_the_cluster(etcd_url: str, capfd: pytest.CaptureFixt
     assert found["reachable"]["level"] == "ok"
 
 
-@pytest.mark.req("X3")
+@pytest.mark.req("C2")
 def test_doctor_tells_who_does_not_answer(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "etcd://127.0.0.1:1/a?timeout=0.3", "--json"]) == 1
     found = {finding["check"]: finding for finding in json.loads(capfd.readouterr().out)["findings"]}
