@@ -57,14 +57,18 @@ class Writer:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._layout: Layout = reader.layout
+        self._look_at_identity = _look(self._layout.identity, keys_only=True)
         self._heads: dict[str, Head] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def commit(self, txn: Transaction) -> Committed:
         """Apply a transaction; appends to one stream wait for each other, so that they do not fail in turn."""
-        streams = sorted({append.stream for append in txn.appends})
-        if not streams:
+        if not txn.appends:
             return await self._commit(txn, ())
+        streams = sorted({append.stream for append in txn.appends})
+        if len(streams) == 1:
+            async with self._locks.setdefault(streams[0], asyncio.Lock()):
+                return await self._commit(txn, streams)
         async with AsyncExitStack() as held:
             for stream in streams:
                 await held.enter_async_context(self._locks.setdefault(stream, asyncio.Lock()))
@@ -125,7 +129,7 @@ class Writer:
 
     def conditions(self, txn: Transaction) -> tuple[list[Any], list[Any]]:
         """Return the conditions of a transaction but for its heads, and the looks that tell which one failed."""
-        conditions, looks = [self._reader.same_store], [_look(self._layout.identity, keys_only=True)]
+        conditions, looks = [self._reader.same_store], [self._look_at_identity]
         for check in _checks(txn):
             conditions += self._compares(check)
             looks.append(_look(self._layout.key(check.key), keys_only=True))
