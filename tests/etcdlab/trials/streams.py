@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from coordstore import open_store
+from coordstore.errors import CoordError
 from coordstore.model import Append, Put
 from tests.etcdlab.proxy import Proxy
 from tests.etcdlab.tally import Tally
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["catch_up", "cut_streams"]
 
+Item = TypeVar("Item")
 PATIENCE: Final = 50.0
 END: Final = "w/end"
 
@@ -77,12 +79,21 @@ async def cut_streams(server: Server, prefix: str, writes: int, rng: random.Rand
         expected.append((await direct.put(END, b"end"), END, b"end"))
         await direct.append("s/end", [b"end"])
         async with asyncio.timeout(PATIENCE + writes / 20):
-            seen, records = await watch, await follow
+            seen, records = await told(tally, "the watch", watch), await told(tally, "the follow", follow)
         compare(tally, expected, seen, records)
         tally.trials = proxy.cuts
         tally.counts["changes"] = len(seen)
         tally.counts["records"] = len(records)
     return tally
+
+
+async def told(tally: Tally, what: str, task: asyncio.Task[list[Item]]) -> list[Item]:
+    """Return what a watcher was told; that it broke off is a failure."""
+    try:
+        return await task
+    except CoordError as error:
+        tally.check(False, f"{what}: {error!r}")
+        return []
 
 
 def compare(
