@@ -97,10 +97,11 @@ async def test_we_read_and_watch_what_etcdctl_writes(store: CoordStore, etcd_end
     assert change.entry is not None
     assert (change.key, change.entry.value) == ("a", RAW)
     entry = await store.get("a")
+    assert entry is not None
     assert entry == change.entry
     with pytest.raises(Conflict) as caught:
         await store.put("a", b"ours again", expect=revision)
-    assert caught.value.revisions == {"a": entry.revision if entry else 0}
+    assert caught.value.revisions == {"a": entry.revision}
     etcdctl(etcd_endpoint, "del", f"{prefix}:k/a")
     batch = await asyncio.wait_for(anext(watch), LONG)
     assert [(change.key, change.entry) for change in batch.changes] == [("a", None)]
@@ -147,7 +148,7 @@ async def test_we_read_what_etcd3_writes(store: CoordStore, etcd3: Etcd3, prefix
     assert etcd3("both", [f"{prefix}:k/b", "1"], [f"{prefix}:k/c", RAW.decode("latin-1")])
     lease = etcd3("put", f"{prefix}:k/d", "held", 60)
     assert etcd3("delete", f"{prefix}:k/a")
-    seen = []
+    seen: list[dict[str, bytes | None]] = []
     while len(seen) < 4:
         batch = await asyncio.wait_for(anext(watch), LONG)
         seen.append({change.key: change.entry.value if change.entry else None for change in batch.changes})

@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import grpc  # type: ignore[import-untyped] # it ships no types
+import grpc
 import pytest
 
 from tests.etcdlab.certificates import Authority

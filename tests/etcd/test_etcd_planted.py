@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,15 +11,14 @@ from coordstore.errors import CoordError
 from coordstore.model import Transaction
 from coordstore.store.base import StoreBase
 from coordstore.store.lease import Lease
-from coordstore_etcd import cluster
 from coordstore_etcd.events import Events
-from coordstore_etcd.faults import Meaning
+from coordstore_etcd.faults import Meaning, meaning
 from tests.etcdlab.trials.holders import cut_off, zombies
 from tests.etcdlab.trials.replies import lost_replies
 from tests.etcdlab.trials.streams import cut_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import grpc
 
     from coordstore.model import Committed
     from tests.etcdlab.server import Server
@@ -32,13 +31,11 @@ SEED = 1
 async def test_a_client_that_sends_a_write_again_is_caught(
     etcd_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest: Callable[[Any], Meaning] = cluster.meaning
-
-    def careless(error: object) -> Meaning:
-        found = honest(error)
+    def careless(error: grpc.aio.AioRpcError) -> Meaning:
+        found = meaning(error)
         return Meaning.ELSEWHERE if found is Meaning.LOST else found
 
-    monkeypatch.setattr(cluster, "meaning", careless)
+    monkeypatch.setattr("coordstore_etcd.cluster.meaning", careless)
     tally = await lost_replies(etcd_server, "planted", 20, random.Random(SEED))
     assert any("false failure" in failure or "wrong number" in failure for failure in tally.failures)
 
