@@ -103,11 +103,12 @@ class Cluster:
         known = sorted((leader for leader in votes if leader in ids), key=lambda leader: votes[leader])
         return ids[known[-1]] if known else None
 
-    def leader(self, patience: float = PATIENCE) -> Server:
-        """Wait for a leader and return it."""
+    def leader(self, patience: float = PATIENCE, *, after: Server | None = None) -> Server:
+        """Wait for a leader, for another one than `after` if that is named, and return it."""
         until = time.monotonic() + patience
         while time.monotonic() < until:
-            if (found := self.leader_now()) is not None:
+            if (found := self.leader_now()) not in (None, after):
+                assert found is not None
                 return found
             time.sleep(BETWEEN)
         raise ServerError("no leader:\n" + "\n".join(server.last_words()[-800:] for server in self.servers))

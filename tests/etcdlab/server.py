@@ -69,7 +69,7 @@ class Options:
         return [*words, *self.extra]
 
 
-@dataclass
+@dataclass(eq=False)
 class Server:
     """One etcd process; as a context manager it is started, waited for, and ended.
 
