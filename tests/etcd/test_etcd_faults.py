@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordstore import open_store
-from coordstore.errors import StoreReplaced, Unavailable
+from coordstore.errors import Conflict, LeaseLost, StoreReplaced, Unavailable
 from coordstore.model import Put
 from tests.etcdlab.proxy import Proxy
 from tests.etcdlab.trials.holders import cut_off, lease_storm, zombies
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coordstore import CoordStore
+    from coordstore.store import Lease
     from tests.etcdlab.server import Server
     from tests.etcdlab.tally import Tally
 
@@ -71,6 +72,32 @@ async def test_a_storm_of_leases_starves_no_renewal(etcd_server: Server) -> None
     tally = await lease_storm(etcd_server, "storm", 1_000)
     all_well(tally, 1)
     assert tally.counts["renewals of the kept one"]
+
+
+async def test_a_pause_of_etcd_longer_than_the_ttl_loses_the_lease_and_the_handle_goes_on(etcd_server: Server) -> None:
+    async with open_store(f"etcd://{etcd_server.endpoint}/pause?timeout=1") as store:
+        async with await store.grant(2) as lease:
+            await store.create("held", b"", lease)
+            etcd_server.stop()
+            await asyncio.wait_for(lease.wait_lost(), PATIENCE)
+            etcd_server.cont()
+            await asyncio.to_thread(etcd_server.ready)
+            with pytest.raises(LeaseLost):
+                await lease.renew()
+            assert lease.lost, "whatever etcd did with it, it does not come back"
+        again = await store.grant(2)
+        await asyncio.wait_for(taken(store, again), PATIENCE)
+
+
+async def taken(store: CoordStore, lease: Lease) -> None:
+    """Take the key as soon as it is free."""
+    while True:
+        try:
+            await store.create("held", b"", lease)
+        except (Conflict, Unavailable):
+            await lease.renew()
+        else:
+            return
 
 
 # Compaction ----------------------------------------------------------------------------------------------------------

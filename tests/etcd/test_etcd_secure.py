@@ -74,7 +74,7 @@ async def test_a_client_with_the_wrong_papers_is_refused_in_time(
         "expired certificate": tls(ann, cert=old.path, key=old.key),
     }[wrong]
     with pytest.raises(Unavailable):
-        async with asyncio.timeout(LONG), open_store(f"etcd://{server.endpoint}/tls?timeout=2", **options):
+        async with asyncio.timeout(LONG), open_store(f"etcd://{server.endpoint}/tls?timeout=0.5", **options):
             pass
     assert not server.gateway(ann).range()
 
@@ -87,7 +87,7 @@ async def test_a_server_with_the_wrong_papers_is_not_believed(
     with pytest.raises(Unavailable):
         async with (
             asyncio.timeout(LONG),
-            open_store(f"etcd://{server.endpoint}/tls?timeout=2", **tls(authority.sign("ann"))),
+            open_store(f"etcd://{server.endpoint}/tls?timeout=0.5", **tls(authority.sign("ann"))),
         ):
             pass
 
