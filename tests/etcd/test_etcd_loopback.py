@@ -9,7 +9,7 @@ import pytest
 
 from coordstore import open_store
 from coordstore.errors import CoordError, OutcomeUnknown
-from tests.etcdlab.trials.chaos import Killer, Stopper
+from tests.etcdlab.trials.chaos import Killer, Stopper, broken_by_a_pause
 from tests.etcdlab.trials.histories import Plan, under_chaos
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ LONG = 60.0
 async def test_histories_are_sound_while_leaders_are_killed_or_stopped(
     etcd_cluster: Cluster, kind: type[Killer | Stopper]
 ) -> None:
-    plan = Plan(faults=3, operations=600, clients=8, pause=0.3)
+    known = broken_by_a_pause(etcd_cluster.servers[0]) if kind is Stopper else frozenset[str]()
+    plan = Plan(faults=3, operations=600, clients=8, pause=0.3, known=known)
     tally = await under_chaos(etcd_cluster, etcd_cluster.endpoints, "h", plan, kind(etcd_cluster, 1.0), "")
     assert not tally.failures, "\n".join(tally.failures)
     assert tally.trials == 3

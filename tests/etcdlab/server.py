@@ -128,6 +128,10 @@ class Server:
         """What clients speak to it."""
         return "https" if self.options.certificate else "http"
 
+    def store_url(self, prefix: str) -> str:
+        """Return the URL of a store on it, in plain text."""
+        return f"etcd://{self.endpoint}/{prefix}{'' if self.host.startswith('127.') else '?insecure=1'}"
+
     @property
     def peer_url(self) -> str:
         """Where its peers find it."""

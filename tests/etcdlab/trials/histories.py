@@ -48,6 +48,7 @@ class Plan:
         ttl: Seconds of the clients' leases.
         seed: Decides all choices.
         timeout: Seconds after which a call gives up.
+        known: Rules that this server is known to break by itself under these faults: counted, not failed.
     """
 
     faults: int
@@ -57,6 +58,7 @@ class Plan:
     ttl: int = 3
     seed: int = 1
     timeout: float = 5.0
+    known: frozenset[str] = frozenset()
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +122,11 @@ async def one_history(
     if not breaking.cancelled() and (error := breaking.exception()):
         raise error
     verdict = check(history)
-    tally.check(verdict.ok, f"history of seed {shape.seed}:\n{verdict}")
+    excused = [violation for violation in verdict.violations if violation.rule in plan.known]
+    sound = not verdict.void and len(excused) == len(verdict.violations)
+    tally.check(sound, f"history of seed {shape.seed}:\n{verdict}")
+    if excused:
+        tally.counts["times etcd's own"] += len(excused)
     tally.counts["operations"] += len(history.calls)
     tally.counts["unknown"] += int(verdict.counts["unknown"])
     tally.counts["acknowledged"] += int(verdict.counts["ok"])

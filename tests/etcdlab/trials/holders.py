@@ -145,12 +145,12 @@ async def one_cut_off(
         await asyncio.wait_for(lease.wait_lost(), PATIENCE)
         late = time.clock_gettime(time.CLOCK_BOOTTIME) - lease.deadline
         gone = not any(name.endswith(key.encode()) for name in server.gateway().range(prefix))
+        looked = time.clock_gettime(time.CLOCK_BOOTTIME) - lease.deadline
         tally.check(lease.lost, f"{at}: lost, and then not")
-        tally.check(
-            lease.deadline <= cut + ttl, f"{at}: {lease.deadline - cut - ttl:.3f} s later than TTL after the cut"
-        )
-        # A machine that let this task sleep for long has nothing to say about the order of the two.
-        tally.check(not gone or late > AWAKE, f"{at}: etcd had ended the lease before its holder knew")
+        beyond = lease.deadline - (cut + ttl)
+        tally.check(beyond <= 0, f"{at}: its deadline is {beyond:.3f} s later than TTL after the cut")
+        # A machine on which it took long to wake and to look has nothing to say about the order of the two.
+        tally.check(not gone or looked > AWAKE, f"{at}: etcd had ended the lease before its holder knew")
         tally.counts["ms late at most"] = max(tally.counts["ms late at most"], int(late * 1000))
         await expect_refused(tally, store, lease.id, at)
         proxy.heal()
@@ -169,7 +169,7 @@ async def expect_refused(tally: Tally, store: CoordStore, lease: int, at: str) -
 async def lease_storm(server: Server, prefix: str, leases: int) -> Tally:
     """Grant so many leases with a key each, revoke half of them at once, and let the others end, while one is kept."""
     tally = Tally(trials=1)
-    url = f"etcd://{server.endpoint}/{prefix}"
+    url = server.store_url(prefix)
     async with open_store(url) as store, open_store(url) as other:
         async with await other.grant(5) as kept:
             await other.create("kept", b"", kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.etcdlab.trials.chaos import Stopper
+from tests.etcdlab.trials.chaos import Stopper, broken_by_a_pause
 from tests.etcdlab.trials.histories import Plan, under_chaos
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.campaigns._etcd import NEEDS, cluster_apart, row
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(trials: int, seed: int) -> Iterator[Outcome]:
     """Stop so many leaders of three members in namespaces."""
     with cluster_apart() as (_, cluster):
-        plan = Plan(trials, pause=1.0, seed=seed)
+        plan = Plan(trials, pause=1.0, seed=seed, known=broken_by_a_pause(cluster.servers[0]))
         tally = asyncio.run(under_chaos(cluster, cluster.endpoints, "stop", plan, Stopper(cluster, 2.0), "&insecure=1"))
     yield row(tally)
 
