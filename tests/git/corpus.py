@@ -10,10 +10,9 @@ import os
 import subprocess
 import tempfile
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
@@ -147,10 +146,3 @@ def _mine(repo: Repo) -> dict[str, str]:
     """Return what belongs to the user: checkout, index, HEAD, configuration; not objects, nor refs."""
     ours = (".git/objects", ".git/refs/coord", ".git/refs/heads/coord", ".git/logs/refs/heads/coord")
     return {name: digest for name, digest in repo.fingerprint().items() if not name.startswith(ours)}
-
-
-def as_failure(case: Any, error: BaseException) -> str:
-    """Return the text of a failed case, from which it can be made again."""
-    with suppress(Exception):
-        return f"{error}: {case!r}"
-    return repr(error)

@@ -103,4 +103,4 @@ if __name__ == "__main__":
     os.umask(0o077)
     counted = Steps(int(sys.argv[2]))
     asyncio.run(finish(Path(sys.argv[1]), counted))
-    print(counted.seen)
+    sys.stdout.write(f"{counted.seen}\n")
