@@ -81,8 +81,8 @@ class Queue:
         return await final.run(await self.session.view())
 
 
-def import_branches(repository: Path, base: str, branches: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Make one commit a branch on the base, in one git process; return their ids."""
+def import_branches(repository: Path, base: str, branches: Mapping[str, Mapping[str, str | None]]) -> dict[str, str]:
+    """Make one commit a branch on the base, in one git process; a file without text is deleted. Return their ids."""
     stream = "".join(_branch(name, base, files) for name, files in branches.items())
     subprocess.run(["git", "fast-import", "--quiet"], cwd=repository, input=stream.encode(), check=True)
     asked = [f"refs/heads/{name}" for name in branches]
@@ -90,16 +90,19 @@ def import_branches(repository: Path, base: str, branches: Mapping[str, Mapping[
     return dict(zip(branches, done.stdout.split(), strict=True))
 
 
-def _branch(name: str, base: str | None, files: Mapping[str, str]) -> str:
+def _branch(name: str, base: str | None, files: Mapping[str, str | None]) -> str:
     return "".join(_lines(name, base, files))
 
 
-def _lines(name: str, base: str | None, files: Mapping[str, str]) -> Iterator[str]:
+def _lines(name: str, base: str | None, files: Mapping[str, str | None]) -> Iterator[str]:
     yield f"commit refs/heads/{name}\ncommitter U <u@x> 1700000000 +0000\ndata {len(name)}\n{name}\n"
     if base:
         yield f"from {base}\n"
+    for path in [path for path, text in files.items() if text is None]:
+        yield f"D {path}\n"  # first: a folder may take a file's place
     for path, text in files.items():
-        yield f"M 100644 inline {path}\ndata {len(text.encode())}\n{text}\n"
+        if text is not None:
+            yield f"M 100644 inline {path}\ndata {len(text.encode())}\n{text}\n"
 
 
 def import_files(repository: Path, files: Mapping[str, str]) -> None:

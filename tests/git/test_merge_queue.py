@@ -201,6 +201,64 @@ async def test_names_of_two_branches_that_are_one_file_elsewhere_conflict(world:
     assert "one file where case does not count" in str(view.left_out("two"))
 
 
+@pytest.mark.req("G1")
+async def test_a_file_that_one_moves_and_another_changes_is_both(world: Any) -> None:
+    async with Queue(world).open({"move": {}, "change": {}}) as queue:
+        tree = await world.add("move.1")
+        tree.git("mv", "src/a.py", "src/moved.py")
+        tree.commit("move")
+        await queue.complete("move", await world.session.head("move.1", tree.path, world.base))
+        await queue.complete("change", await world.work("change.1", **{"src/a.py": "one\nTWO\nthree\n"}))
+        view = await queue.merge("move.1", "change.1")
+    assert left_out(view) == set()
+    show = world.repo.at(world.integration.path).git
+    assert show("show", f"{view.tip}:src/moved.py") == "one\nTWO\nthree"
+    assert "src/a.py" not in names_of(world, view.tip)
+
+
+@pytest.mark.req("G1")
+async def test_two_versions_of_a_binary_file_conflict_and_neither_is_mangled(world: Any) -> None:
+    async with Queue(world).open({"one": {}, "two": {}, "three": {}}) as queue:
+        for task in ("one", "two", "three"):
+            tree = await world.add(f"{task}.1")
+            tree.write("image" if task != "three" else "other", b"\0" + task.encode() * 100)
+            tree.commit(task)
+            await queue.complete(task, await world.session.head(f"{task}.1", tree.path, world.base))
+        view = await queue.merge("one.1", "two.1", "three.1")
+    assert left_out(view) == {"two"}
+    assert [(each["path"], each["kind"]) for each in view.merged("two")["conflicts"]] == [("image", "binary")]
+    show = world.repo.at(world.integration.path).git
+    assert show("show", f"{view.tip}:image") == "\0" + "one" * 100
+    assert "other" in names_of(world, view.tip)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 3\n".format("a" * 64)
+
+
+@pytest.mark.req("G1")
+async def test_what_belongs_through_a_filter_is_refused_and_pointers_may_move(
+    tmp_path: Path, make_repo: Callable[..., Any], make_world: Any
+) -> None:
+    repo = make_repo(tmp_path / "user")
+    repo.write(".gitattributes", "[attr]big filter=lfs diff=lfs\n*.bin big\nplain.bin -filter\n")
+    repo.write("secret/.gitattributes", "* filter=git-crypt\n.gitattributes !filter\n")
+    repo.commit("begin", **{"old.bin": POINTER})
+    world = await make_world(tmp_path, repo).open()
+    async with Queue(world).open({"moves": {}, "adds": {}, "leaks": {}, "free": {}}) as queue:
+        tree = await world.add("moves.1")
+        tree.git("mv", "old.bin", "new.bin")
+        tree.commit("moves")
+        await queue.complete("moves", await world.session.head("moves.1", tree.path, world.base))
+        await queue.complete("adds", await world.work("adds.1", **{"deep/more.bin": "raw\n"}))
+        await queue.complete("leaks", await world.work("leaks.1", **{"secret/key": "k\n"}))
+        await queue.complete("free", await world.work("free.1", **{"a.txt": "x\n", "plain.bin": "x\n"}))
+        view = await queue.merge("moves.1", "adds.1", "leaks.1", "free.1")
+    assert left_out(view) == {"adds", "leaks"}
+    assert "'deep/more.bin' belongs through the filter 'lfs'" in str(view.left_out("adds"))
+    assert "'secret/key' belongs through the filter 'git-crypt'" in str(view.left_out("leaks"))
+    assert {"new.bin", "a.txt", "plain.bin"} <= names_of(world, view.tip)
+
+
 def test_a_conflict_of_any_size_fits_into_a_record() -> None:
     many = [MergeConflict(f"f{number}", "contents", "m" * 5000, ("h" * 4000,) * 10) for number in range(1000)]
     assert len(json.dumps(as_record(many))) < 60_000

@@ -85,7 +85,7 @@ class Place:
         mine = [
             path
             for path in files
-            if ".git" not in path.relative_to(self.repository).parts
+            if path.relative_to(self.repository).parts[0] != ".git"
             or path.relative_to(self.repository / ".git").parts[0] in ("HEAD", "index", "config", "hooks", "info")
         ]
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in mine}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -185,8 +186,60 @@ def test_another_plan_under_the_same_name_is_refused(place: Place) -> None:
     assert (done.code, "another plan" in done.err) == (2, True)
 
 
+def diverge(place: Place) -> None:
+    place.git("checkout", "-qb", "side")
+    (place.repository / "a.txt").write_text("theirs\n")
+    place.git("commit", "-qam", "side")
+    place.git("checkout", "-q", "main")
+    (place.repository / "a.txt").write_text("mine\n")
+    place.git("commit", "-qam", "mine")
+
+
+def rebase(place: Place) -> None:
+    diverge(place)
+    with pytest.raises(subprocess.CalledProcessError):
+        place.git("rebase", "side")
+
+
+def merge(place: Place) -> None:
+    diverge(place)
+    with pytest.raises(subprocess.CalledProcessError):
+        place.git("merge", "side")
+
+
+def lock(place: Place) -> None:
+    (place.repository / ".git/index.lock").write_text("")
+
+
+def make_shallow(place: Place) -> None:
+    place.git("commit", "-q", "--allow-empty", "-m", "more")
+    place.git("clone", "-q", "--depth=1", f"file://{place.repository}", str(place.folder / "shallow"))
+    place.repository = place.folder / "shallow"
+
+
+def submodule(place: Place) -> None:
+    place.git("clone", "-q", str(place.repository), str(place.folder / "other"))
+    place.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(place.folder / "other"), "vendor")
+    place.git("commit", "-qm", "vendor")
+
+
+UNUSUAL = {
+    "rebase is in progress": rebase,
+    "merge is in progress": merge,
+    "index.lock": lock,
+    "shallow clone": make_shallow,
+    "submodule": submodule,
+}
+
+
 @pytest.mark.req("G1")
-@pytest.mark.parametrize("state", ["dirty", "detached", "elsewhere", "bare", "hooks"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        *("dirty", "detached", "elsewhere", "bare", "hooks"),
+        *("rebase is in progress", "merge is in progress", "index.lock", "shallow clone", "submodule"),
+    ],
+)
 def test_whatever_the_checkout_is_in_it_stays_so(place: Place, state: str, tmp_path: Path) -> None:
     if state == "dirty":
         (place.repository / "a.txt").write_text("mine\n")
@@ -198,6 +251,8 @@ def test_whatever_the_checkout_is_in_it_stays_so(place: Place, state: str, tmp_p
     elif state == "bare":
         place.git("clone", "-q", "--bare", str(place.repository), str(tmp_path / "bare.git"))
         place.repository = tmp_path / "bare.git"
+    elif state in UNUSUAL:
+        UNUSUAL[state](place)
     else:
         hook = place.repository / ".git/hooks/post-checkout"
         hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/canary\n")
@@ -212,6 +267,8 @@ def test_whatever_the_checkout_is_in_it_stays_so(place: Place, state: str, tmp_p
     assert not (tmp_path / "canary").exists()
     if state == "dirty":
         assert "2 uncommitted changes" in done.out
+    if state in UNUSUAL and state != "submodule":
+        assert state in done.out
 
 
 @pytest.mark.req("C1")

@@ -23,6 +23,7 @@ from coordstore.session.session import now_text
 from coordstore_orchestrator.agents import resolve_agent
 from coordstore_orchestrator.agents.config import load_configuration
 from coordstore_orchestrator.cli.display import RunDisplay
+from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.run import Run, RunOptions
@@ -75,6 +76,8 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         display.say(
             f"{dirty} uncommitted changes of yours are not part of the base, {meta['base'][:10]}: no agent sees them"
         )
+    for notice in await notices(user):
+        display.say(notice)
     options = RunOptions(
         home=home_dir(repo),
         slots=how["slots"] or _worker_limit(),

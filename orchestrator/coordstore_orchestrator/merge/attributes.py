@@ -3,7 +3,8 @@
 `git merge-tree` in a bare repository reads no `.gitattributes` from the trees it merges, only the repository's own
 `info/attributes`. That file is made here from the base tree: what git can do by itself (`merge=union`, `binary`,
 `-merge`, the size of conflict markers) is carried over with its patterns anchored at their folder; whatever names a
-driver, a filter or a conversion is left out.
+driver, a filter or a conversion is left out. Which paths have a filter is told apart, so that the gate can refuse
+what would have had to pass through one.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["info_attributes"]
+__all__ = ["filter_attributes", "info_attributes"]
 
 _BUILT_IN: Final = frozenset({"merge=union", "merge=binary", "merge=text", "merge", "-merge", "!merge"})
 _MARKERS: Final = re.compile(r"[-!]?conflict-marker-size|conflict-marker-size=[0-9]{1,3}")
@@ -30,17 +31,31 @@ def info_attributes(files: Mapping[str, bytes]) -> bytes:
     Args:
         files: The content of each `.gitattributes`, by its folder (empty: the root).
     """
+    return _carried_over(files, _of_merge)
+
+
+def filter_attributes(files: Mapping[str, bytes]) -> bytes:
+    """Return the content of an attributes file that tells which paths of a tree have a filter; empty: none.
+
+    Args:
+        files: The content of each `.gitattributes`, by its folder (empty: the root).
+    """
+    found = _carried_over(files, _of_filters)
+    return found if b"filter=" in found else b""
+
+
+def _carried_over(files: Mapping[str, bytes], keep: Callable[[str, set[str]], list[str]]) -> bytes:
     macros: set[str] = set()
     lines: list[str] = []
     for folder in sorted(
         files, key=lambda name: (name.count("/") + bool(name), name)
     ):  # a deeper file wins: comes later
         text = files[folder].decode("utf-8", "surrogateescape")
-        lines += _file(folder, text, macros)
+        lines += _file(folder, text, macros, keep)
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
-def _file(folder: str, text: str, macros: set[str]) -> Iterator[str]:
+def _file(folder: str, text: str, macros: set[str], keep: Callable[[str, set[str]], list[str]]) -> Iterator[str]:
     for raw in text.split("\n"):
         match = _LINE.match(raw.rstrip("\r"))
         if match is None or match[1].startswith("#"):
@@ -50,12 +65,17 @@ def _file(folder: str, text: str, macros: set[str]) -> Iterator[str]:
             if folder:
                 continue  # git takes macros from the root only
             macros.add(pattern.removeprefix(_MACRO))
-        kept = [word for found in attributes for word in _kept(found, macros)]
+        kept = [word for found in attributes for word in keep(found, macros)]
         if kept:
             yield " ".join([pattern if pattern.startswith(_MACRO) else _anchored(folder, pattern), *kept])
 
 
-def _kept(attribute: str, macros: set[str]) -> list[str]:
+def _of_filters(attribute: str, macros: set[str]) -> list[str]:
+    name = attribute.lstrip("-!").partition("=")[0]
+    return [attribute] if name == "filter" or name in macros else []
+
+
+def _of_merge(attribute: str, macros: set[str]) -> list[str]:
     """Return what to say for one attribute: nothing, itself, or what it amounts to."""
     if attribute in _BUILT_IN or _MARKERS.fullmatch(attribute) or attribute.lstrip("-!") in macros:
         return [attribute]

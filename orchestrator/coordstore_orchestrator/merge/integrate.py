@@ -7,6 +7,7 @@ read where they are; no configuration, hook, filter or driver of theirs is.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from coordstore_orchestrator.git.objects import Identity, algorithm_of, commit_t
 from coordstore_orchestrator.git.refs import read_ref, write_file, write_ref
 from coordstore_orchestrator.git.run import failure, git, text_of, to_end
 from coordstore_orchestrator.git.skeleton import Skeleton
-from coordstore_orchestrator.merge.attributes import info_attributes
+from coordstore_orchestrator.merge.attributes import filter_attributes, info_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,6 +86,7 @@ class Integration:
         self._now = now
         self._identity = Identity("coord", "coord@localhost")
         self._algorithm: Algorithm = "sha1"
+        self._filters_in: Path | None = None
 
     def __repr__(self) -> str:
         return f"Integration({str(self.path)!r})"
@@ -114,9 +116,9 @@ class Integration:
         await session.borrow(self.path / "objects")
         base = await asyncio.to_thread(read_ref, session.path, "refs/coord/base")
         if base is not None:
-            await self._set_attributes(base)
+            await self._set_attributes(base, session.path)
 
-    async def _set_attributes(self, base: str) -> None:
+    async def _set_attributes(self, base: str, session: Path) -> None:
         """Carry over the merge attributes of the base tree; agents may not change them."""
         empty = _EMPTY_TREE[algorithm_of(base)]
         args = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", empty, base, "--", ":(glob)**/.gitattributes"]
@@ -124,6 +126,28 @@ class Integration:
         found = await contents(self.path, [f"{base}:{path}" for path in paths])
         files = {path.rpartition("/")[0]: data for path, data in zip(paths, found, strict=True) if data is not None}
         await to_end(write_file, self.path / "info/attributes", info_attributes(files))
+        filters = filter_attributes(files)
+        if filters:
+            await to_end(write_file, self.path / "info/filters", filters)
+        self._filters_in = session if filters else None
+
+    async def filters(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return the filter, `lfs` for example, of each path that has one by the base tree's attributes.
+
+        Args:
+            paths: The paths.
+
+        Raises:
+            GitError: git failed.
+        """
+        if self._filters_in is None or not paths:
+            return {}
+        # Asked in the session's repository: here info/attributes, with macros of the same names, would come before.
+        args = ["-c", f"core.attributesFile={self.path / 'info/filters'}", "check-attr", "-z", "--stdin", "filter"]
+        asked = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        said = text_of((await git(args, git_dir=self._filters_in, stdin=asked)).stdout).split("\0")[:-1]
+        found = zip(said[::3], said[2::3], strict=True)
+        return {path: name for path, name in found if name not in {"unspecified", "unset", "set"}}
 
     async def merge(
         self,

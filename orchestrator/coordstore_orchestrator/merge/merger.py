@@ -11,6 +11,7 @@ from coordstore.session import State, events
 from coordstore.session.keys import agent_name
 from coordstore.session.values import as_object, as_value
 from coordstore_orchestrator.merge.conflicts import as_record
+from coordstore_orchestrator.merge.filters import unfiltered
 from coordstore_orchestrator.merge.gate import changes, collisions, inspect
 from coordstore_orchestrator.merge.integrate import Conflict
 from coordstore_orchestrator.plan.scope import Scope
@@ -107,6 +108,7 @@ class Merger:
         scope = Scope.parse(task.spec.get("writes") or ())
         changed = await changes(self._integration.path, base, commit)
         broken = await inspect(self._integration.path, base, commit, scope.matches, changed=changed)
+        broken = broken or await unfiltered(self._integration, changed)
         if broken:
             return _refused(broken)
         merged = await self._integration.merge(onto, commit, message=merge_message(task, attempt))
