@@ -49,7 +49,7 @@ class Arena:
         plan = self.place.folder / "plan.json"
         plan.write_text(json.dumps({"goal": "test", "tasks": rows}))
         path = f"{PROGRAMS}/node_modules/.bin:{PROGRAMS}/python/bin:{os.environ['PATH']}"
-        process = self.place.start("run", plan, "--session", "s", PATH=path)
+        process = self.place.start("run", plan, "--session", "s", "--allow-unproven", PATH=path)
         out, err = process.communicate(timeout=200)
         return process.returncode, out, err
 
@@ -180,3 +180,14 @@ def test_success_that_is_only_claimed_is_failure(arena: Arena) -> None:
     reasons = {task["reason"] for task in arena.place.tasks().values()}
     assert reasons == {"its agent exited with status 0 but changed nothing"}
     assert not arena.alive()
+
+
+@pytest.mark.req("W8")
+def test_the_probe_tells_agents_that_can_from_those_that_cannot(arena: Arena) -> None:
+    arena.model.scripts.append(Script("/probe.1", [Write("proof.txt", "proved"), SUBMIT, Say("Done.")]))
+    path = f"{PROGRAMS}/node_modules/.bin:{PROGRAMS}/python/bin:{os.environ['PATH']}"
+    done = arena.place.coord("profiles", "probe", "codex", "claude", "mini", PATH=path)
+    assert done.code == 0, done
+    assert done.out.count(": proven (") == 3
+    arena.model.scripts[:] = [Script("/probe.1", [Say("I have written the file.")])]
+    assert "codex: failed: its agent exited" in arena.place.coord("profiles", "probe", "codex", PATH=path).out

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import CoordError, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import State, events
-from coordstore_orchestrator.agents import environment, write_prompt
+from coordstore_orchestrator.agents import chain, environment, write_prompt
 from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
-from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, chain, wait_for
+from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, wait_for
 from coordstore_orchestrator.worker.process import Capture, StartFailed, secret_values
 from coordstore_orchestrator.worker.sight import changed_files
 
