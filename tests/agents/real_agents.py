@@ -105,7 +105,7 @@ def _configuration(folder: Path, url: str) -> str:
     for home in homes.values():
         home.mkdir(exist_ok=True)
     argv = ["mini", "-y", "--exit-immediately", "-c", "mini.yaml", "-c", f"model.model_kwargs.api_base={url}/v1"]
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "codex": {"env_set": {"HOME": str(homes["codex"]), "OPENAI_API_KEY": KEY}},
         "claude": {"env_set": claude, "model": "claude-sonnet-4-5"},
         "mini": {
