@@ -141,7 +141,7 @@ def test_pi() -> None:
     reader, told = read("pi", lines("pi.jsonl"))
     without_usage = [row for row in shown(told) if row[0] != "usage"]
     assert without_usage == [
-        ("call", "write", "/home/u/pi/calc.py"),
+        ("call", "write", "/w/pi/calc.py"),
         ("result", "write", True),
         ("call", "bash", "ls nonexistent"),
         ("result", "bash", False),
