@@ -15,6 +15,8 @@ from tests.run.conftest import Place
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(300)
+
 CALL = '{"type":"assistant","message":{"content":[{"type":"tool_use","id":"1","name":"Write","input":{"path":"p"}}]}}'
 END = '{"type":"result","subtype":"success","is_error":false,"result":"done"}'
 GOOD = f"#!/bin/sh\n[ \"$1\" = --version ] && echo 'fake 1.0' && exit\ncat > /dev/null\necho '{CALL}'\n"

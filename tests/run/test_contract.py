@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.run.conftest import Place
 
+pytestmark = pytest.mark.timeout(300)
+
 COORD = str(Path(sysconfig.get_path("scripts")) / "coord")
 REPORT = f"{COORD} agent"
 

@@ -86,6 +86,8 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         environ=os.environ,
         merge=not how["no_merge"],
         seen=display.seen,
+        copy=config.copy,
+        ports=config.ports,
     )
     _log_to(session_dir(options.home, name))
     async with open_store(settings.store_url(repo)) as store:

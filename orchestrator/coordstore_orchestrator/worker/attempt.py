@@ -20,6 +20,7 @@ from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
 from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, wait_for
 from coordstore_orchestrator.worker.contract import SOCKET, Contract
+from coordstore_orchestrator.worker.extras import copy_files
 from coordstore_orchestrator.worker.outcome import GaveUp, Outcome, as_pattern, last_line, refusal
 from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, proctree, secret_values
 from coordstore_orchestrator.worker.sight import changed_files, is_litter
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.git.session import SessionRepository
+    from coordstore_orchestrator.worker.extras import Ports
     from coordstore_orchestrator.worker.observe import Observer
     from coordstore_orchestrator.worker.process import AgentProcess, Exit, Guardian
     from coordstore_orchestrator.worker.stop import Stop
@@ -62,6 +64,9 @@ class Site:
         setup: Commands (``sh -c``) that prepare each worktree.
         environ: The environment that agents' variables are taken from.
         run: Marks every process of this run.
+        checkout: The root of the user's checkout, which files are copied from; None: there is none.
+        copy: Files that each worktree gets from there.
+        ports: Gives each agent ports of its own; None: they get none.
     """
 
     session: str
@@ -74,6 +79,9 @@ class Site:
     setup: Sequence[str]
     environ: Mapping[str, str]
     run: str
+    checkout: Path | None = None
+    copy: Sequence[str] = ()
+    ports: Ports | None = None
 
 
 class AttemptRunner:
@@ -125,6 +133,7 @@ class _Work:
         self._observer: Observer | None = None
         self._profile: Profile | None = None
         self._env: dict[str, str] = {}
+        self._ports: range | None = None
 
     async def carry_out(self) -> Outcome:
         """Do everything; return how it ended."""
@@ -140,6 +149,8 @@ class _Work:
 
     async def clean(self) -> None:
         """Keep uncommitted work on the branch and remove the worktree."""
+        if self._ports is not None and self._site.ports is not None:
+            self._site.ports.give_back(self._ports)
         if await asyncio.to_thread(self._worktree.exists):
             with contextlib.suppress(CoordError):
                 await self._save()
@@ -153,12 +164,13 @@ class _Work:
             self._deadline = asyncio.get_running_loop().time() + seconds
         await self._site.repository.add_worktree(self._agent, self._base, self._worktree)
         prompt = await self._write_prompt()
+        await self._add_extras()
         env = self._environment(profiles[0], prompt)
         for command in self._site.setup:
             await self._command(command, env, "setup")
         if self._site.setup:
             made = await self._site.repository.untracked(self._agent, self._worktree)
-            self._not_work = [as_pattern(path) for path in made]
+            self._not_work += [as_pattern(path) for path in made]
         secrets = secret_values(env)
         self._contract = Contract(spec.get("accept") or (), self._missing, self._tell, lambda: Redactor(secrets))
         async with self._contract.listening(self._logs):
@@ -170,6 +182,15 @@ class _Work:
         for command in spec.get("checks") or ():
             await self._command(command, self._environment(ran.profile, prompt), "check")
         return Outcome(State.COMPLETED, commit=self._commit, told=self._told, said=self._said)
+
+    async def _add_extras(self) -> None:
+        """Copy files and take ports, as the project's configuration says."""
+        site = self._site
+        if site.copy and site.checkout is not None:
+            copied = await asyncio.to_thread(copy_files, site.checkout, self._worktree, site.copy)
+            self._not_work += [as_pattern(name) for name in copied]
+        if site.ports is not None:
+            self._ports = await asyncio.to_thread(site.ports.take)
 
     async def _write_prompt(self) -> Path:
         path, hint = self._logs / "prompt.md", self._assignment.get("hint")
@@ -184,6 +205,8 @@ class _Work:
             "COORD_AGENT_SOCKET": str(self._logs / SOCKET),
             "COORD_RUN": self._site.run,
         }
+        if self._ports:
+            extra |= {"COORD_PORT": str(self._ports[0]), "COORD_PORT_LAST": str(self._ports[-1])}
         return environment(profile, self._site.environ, extra)
 
     async def _run_agent(self, profiles: Sequence[Profile], prompt: Path) -> Ran:
