@@ -6,11 +6,13 @@ FAULTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AGENTS := .agents
+PINS := tests/agents/pins
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench faults faults-etcd docs format wheel clean
+.PHONY: help demo test test-agents lint bench faults faults-etcd docs format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -21,6 +23,9 @@ demo: compiled  ## several agents at work on a real repository, merged at the en
 test: $(READY)  ## the whole suite, then the wheel on every Python at hand
 	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/python scripts/try_wheel.py
+
+test-agents: $(READY) $(AGENTS)/.ready  ## real agents, pinned and installed into .agents, against a scripted model on loopback
+	COORD_TEST_AGENTS=$(abspath $(AGENTS)) $(BIN)/python -m pytest tests/agents/real_agents.py $(PYTEST_ARGS)
 
 lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 	$(BIN)/ruff check
@@ -53,7 +58,7 @@ wheel: $(READY)  ## build the wheel into dist/
 	$(BIN)/check-wheel-contents dist
 
 clean:  ## remove what was built here
-	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-* $(AGENTS) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # setuptools and wheel: a dependency of the tests (forbiddenfruit) has no wheel of its own.
@@ -62,6 +67,14 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables setuptools wheel
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(AGENTS)/.ready: $(PINS)/package.json $(PINS)/requirements.txt
+	mkdir -p $(AGENTS)
+	cp $(PINS)/package.json $(AGENTS)/
+	npm install --prefix $(AGENTS) --no-fund --no-audit --loglevel=error
+	$(PYTHON) -m venv --clear $(AGENTS)/python
+	$(AGENTS)/python/bin/python -m pip install --quiet --requirement $(PINS)/requirements.txt
 	@touch $@
 
 # Where bytecode is not written on import, a cold start would measure the compiler.

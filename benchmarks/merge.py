@@ -184,7 +184,7 @@ class Train:
         return timed([self.program, "validate"], clone, self.env)
 
 
-def _whole_run(folder: Path) -> Row:
+def _whole_run(folder: Path, rounds: int) -> Row:
     """Time `coord run` of five agents with a validation against a script that does and checks the same."""
     repository = make_repository(folder)
     env = environment(folder)

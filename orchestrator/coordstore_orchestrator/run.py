@@ -29,12 +29,13 @@ from coordstore_orchestrator.monitor.decide import settled
 from coordstore_orchestrator.monitor.leadership import lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
 from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
+from coordstore_orchestrator.worker.extras import Ports
 from coordstore_orchestrator.worker.process import Guardian
 from coordstore_orchestrator.worker.process.identity import end_leftovers, is_dead, own_holder
 from coordstore_orchestrator.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from coordstore.store import CoordStore
@@ -59,6 +60,8 @@ class RunOptions:
         environ: The environment that agents' variables are taken from.
         merge: Whether the result goes into the user's repository.
         seen: Called with each view of the session, for display.
+        copy: Files that each worktree gets from the user's checkout.
+        ports: How many ports each agent gets.
     """
 
     home: Path
@@ -68,6 +71,8 @@ class RunOptions:
     environ: Mapping[str, str]
     merge: bool = True
     seen: Callable[[SessionView], None] = field(default=lambda _view: None)
+    copy: Sequence[str] = ()
+    ports: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,9 @@ class Run:
             setup=view.meta.get("setup") or (),
             environ=options.environ,
             run=str(self._holder["run"]),
+            checkout=self._user.top_level,
+            copy=options.copy,
+            ports=Ports(options.ports) if options.ports else None,
         )
 
     async def _drive(self, view: SessionView, tools: _Tools) -> SessionView:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from coordstore.errors import InvalidArgument
 from coordstore_orchestrator.agents import UnknownProfile, known_profiles, resolve_agent
 from coordstore_orchestrator.agents.config import BadConfiguration, Configuration, load_configuration
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def load(folder: Path, text: str, name: str = "coord.toml") -> Configuration:
@@ -55,6 +52,14 @@ def test_a_project_may_change_a_profile_by_its_own_name(tmp_path: Path) -> None:
     found = load(tmp_path, '[agents.claude]\nextends = "claude"\nmodel = "opus"\n')
     assert found.profiles["claude"].model == "opus"
     assert found.profiles["claude"].argv == known_profiles()["claude"].argv
+
+
+def test_the_example_of_the_guide_is_taken_as_it_is(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "agents.md").read_text(encoding="utf-8")
+    found = load(tmp_path, page.partition("```toml\n")[2].partition("```")[0])
+    assert found.profiles["careful"].fallback == ("codex",)
+    assert found.profiles["lint"].prompt == "file"
+    assert all(f"| `{name}` |" in page for name in known_profiles())
 
 
 @pytest.mark.req("W1")

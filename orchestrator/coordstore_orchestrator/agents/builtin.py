@@ -100,7 +100,7 @@ BUILTIN: Final = (
             "MSWEA_COST_TRACKING": "ignore_errors",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         },
-        version=("--help",),
+        version=(),
     ),
     Profile(
         name="aider",

@@ -66,7 +66,7 @@ class Profile:
         limits: Limits for tasks that set none: steps, idle, deadline (seconds), cost (US dollars), attempts.
         litter: Patterns of files that it leaves in the worktree and that are nobody's work.
         output: How its output is read; ``plain`` is for what just prints.
-        version: The arguments that make the program print its version.
+        version: The arguments that make the program print its version; empty: it takes too long, or cannot.
         summary: One line for people.
 
     Raises:

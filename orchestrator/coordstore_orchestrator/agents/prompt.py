@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
 __all__ = ["compose_prompt", "write_prompt"]
+
+INSTALLED: Final = Path(sys.executable).parent / "coord"
+COMMAND: Final = shlex.quote(str(INSTALLED)) if INSTALLED.is_file() else "coord"
+"""How agents call us, whatever their PATH is."""
 
 RULES: Final = """\
 - Work in the current folder only; it is a git worktree of your own, on a branch of your own.
@@ -76,6 +82,7 @@ def _section(spec: Mapping[str, Any], hint: str | None) -> str:
         _list("## Done when", spec.get("accept") or ()),
         _checks(spec.get("checks") or ()),
         f"## Rules\n{RULES}",
+        _report(spec.get("accept") or ()),
         f"## About this attempt\n{hint}" if hint else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -102,6 +109,20 @@ def _list(title: str, texts: Iterable[str]) -> str:
 def _checks(commands: Iterable[str]) -> str:
     lines = [f"    {line}" for command in commands for line in command.splitlines()]
     return "\n".join(["## Checked afterwards, in this folder", *lines]) if lines else ""
+
+
+def _report(criteria: Iterable[str]) -> str:
+    """Return how to report, by the command of this installation, whatever the agent's PATH."""
+    evidence = "".join(f" --evidence {number} 'how it is met'" for number, _ in enumerate(criteria, 1))
+    return "\n".join(
+        [
+            "## Report",
+            f"    {COMMAND} agent report-progress 'what is done' --next 'what comes next'",
+            f"    {COMMAND} agent mark-complete 'what was done'{evidence}",
+            f"    {COMMAND} agent mark-failed 'why it cannot be done'",
+            "mark-complete prints what is missing; repair that and call it again.",
+        ]
+    )
 
 
 def _items(texts: Iterable[str]) -> Iterator[str]:

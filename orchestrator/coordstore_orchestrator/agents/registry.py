@@ -11,11 +11,11 @@ from coordstore.errors import CoordError, InvalidArgument
 from coordstore_orchestrator.agents.profile import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pluggy
 
-__all__ = ["CommandRef", "UnknownProfile", "agent_plugins", "known_profiles", "plain_profile", "resolve_agent"]
+__all__ = ["CommandRef", "UnknownProfile", "agent_plugins", "chain", "known_profiles", "plain_profile", "resolve_agent"]
 
 
 class UnknownProfile(CoordError, LookupError):
@@ -77,6 +77,28 @@ def resolve_agent(
         message = f"agent {reference!r}: give a profile's name or {{command: [program, argument, …]}}"
         raise InvalidArgument(message)
     return plain_profile(command)
+
+
+def chain(reference: object, default: object, profiles: Mapping[str, Profile]) -> Iterator[Profile]:
+    """Yield the profile that is asked for, those of its fall-back chain, then the session's own; each once.
+
+    Args:
+        reference: The task's agent, or None.
+        default: The session's agent.
+        profiles: Profiles by name.
+
+    Raises:
+        UnknownProfile: There is none of that name.
+        InvalidArgument: The reference is none.
+    """
+    seen: list[Profile] = []
+    waiting = [resolve_agent(each, profiles) for each in (reference, default) if each is not None]  # type: ignore[arg-type]  # checked there
+    while waiting:
+        profile = waiting.pop(0)
+        if profile not in seen:
+            seen.append(profile)
+            yield profile
+            waiting = [*(resolve_agent(name, profiles) for name in profile.fallback), *waiting]
 
 
 def _unknown(name: str, profiles: Mapping[str, Profile]) -> str:

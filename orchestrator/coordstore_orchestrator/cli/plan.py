@@ -12,7 +12,7 @@ from coordstore_orchestrator.cli.run import load_checked
 from coordstore_orchestrator.git.locate import locate
 from coordstore_orchestrator.plan import example, plan_schema, waves
 
-__all__ = ["plan"]
+__all__ = ["plan", "top_level"]
 
 
 @click.group()
@@ -25,7 +25,7 @@ def plan() -> None:
 @click.option("--agent", metavar="PROFILE", help="As for `coord run`: the agent of tasks that name none.")
 def check(path: Path, agent: str | None) -> None:
     """Check PLAN as `coord run` does before it starts anything; exit status 2 when it would be refused."""
-    found = load_checked(path, agent, load_configuration(_top_level()).profiles)
+    found = load_checked(path, agent, load_configuration(top_level()).profiles)
     groups = waves(found)
     print(f"{len(found.tasks)} tasks in {len(groups)} waves; at most {max(map(len, groups), default=0)} at a time")
     for number, group in enumerate(groups, 1):
@@ -45,7 +45,7 @@ def schema() -> None:
     print(json.dumps(plan_schema(), indent=2))
 
 
-def _top_level() -> Path | None:
+def top_level() -> Path | None:
     """Return the root of the checkout around this folder, whose configuration counts."""
     place = locate(".")
     return Path(place.top_level) if place is not None and place.top_level is not None else None

@@ -20,7 +20,7 @@ from coordstore.errors import InvalidArgument
 from coordstore.home import home_dir, session_dir
 from coordstore.plugins import open_store
 from coordstore.session.session import now_text
-from coordstore_orchestrator.agents import resolve_agent
+from coordstore_orchestrator.agents import chain, resolve_agent
 from coordstore_orchestrator.agents.config import load_configuration
 from coordstore_orchestrator.cli.display import RunDisplay
 from coordstore_orchestrator.git.state import notices
@@ -47,6 +47,7 @@ SLUG_MAX: Final = 40
 @click.option("--session", metavar="NAME", help="Create or resume this session [words of the goal and 4 hex digits].")
 @click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Agents at a time [8, or COORD_WORKER_LIMIT].")
 @click.option("--agent", metavar="PROFILE", help="The agent of tasks that name none.")
+@click.option("--allow-unproven", is_flag=True, help="Also run agents that have not shown what they can do.")
 @click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the session at the end as `coord inspect --json` does.")
 @click.option("--quiet", is_flag=True, help="Print the summary only.")
@@ -69,6 +70,8 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     user = await UserRepository.discover(repo)
     config = await asyncio.to_thread(load_configuration, user.top_level)
     found = load_checked(plan, how["agent"], config.profiles)
+    if not how["allow_unproven"]:
+        await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
     meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
@@ -86,6 +89,8 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         environ=os.environ,
         merge=not how["no_merge"],
         seen=display.seen,
+        copy=config.copy,
+        ports=config.ports,
     )
     _log_to(session_dir(options.home, name))
     async with open_store(settings.store_url(repo)) as store:
@@ -107,6 +112,17 @@ def load_checked(path: Path, agent: str | None, profiles: Mapping[str, Profile])
         if isinstance(each, str):
             resolve_agent(each, profiles)  # refuses a model that the profile does not take
     return found
+
+
+def _demand_proofs(plan: Plan, agent: str | None, profiles: Mapping[str, Profile]) -> None:
+    """Refuse agents that have not shown that they can do the work; plain commands need not."""
+    from coordstore_orchestrator.agents.proof import Proofs
+
+    proofs = Proofs(os.environ)
+    used = {each for each in (agent, plan.agent, *(task.agent for task in plan.tasks)) if isinstance(each, str)}
+    for name in sorted(used):
+        for profile in chain(name, None, profiles):
+            proofs.demand(profile)
 
 
 def _meta(plan: Plan) -> dict[str, Any]:

@@ -248,22 +248,30 @@ class SessionRepository:
         (admin / "index.lock").unlink(missing_ok=True)
         (record / "index").replace(admin / "index")
 
-    async def untracked(self, agent: str, path: str | Path, *, changed: bool = False) -> list[str]:
+    async def untracked(self, agent: str, path: str | Path) -> list[str]:
         """Return what lies in a worktree and is neither tracked nor ignored; a whole new folder as one, with ``/``.
 
         Args:
             agent: Whose.
             path: Its worktree.
-            changed: Also what is tracked and differs from the base, deleted files included.
 
         Raises:
             GitError: git failed.
         """
         where = Path(path)
         args = ["ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z"]
-        args += ["--modified", "--deleted", "--deduplicate"] if changed else []
         result = await git(args, cwd=where, env=self._env(agent, where))
         return text_of(result.stdout).split("\0")[:-1]
+
+    def looking(self, agent: str, path: str | Path) -> dict[str, str]:
+        """Return the environment in which our git looks at an agent's folder at any time, with an index for that alone.
+
+        Args:
+            agent: Whose.
+            path: Its worktree.
+        """
+        index = self._worktrees.record(agent) / "seen"
+        return {**self._env(agent, Path(path)), "GIT_INDEX_FILE": str(index)}
 
     async def head(self, agent: str, path: str | Path, base_oid: str) -> str:
         """Return the commit that an agent's work ends at: the HEAD of its worktree, whatever branch that is on.

@@ -9,13 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coordstore_orchestrator.agents import resolve_agent
 from coordstore_orchestrator.agents.output import open_reader
 from coordstore_orchestrator.worker.observe import START, Observer, Sight
 from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, secret_values
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from coordstore.session import events
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from coordstore_orchestrator.worker.process import AgentProcess, Exit, Guardian
     from coordstore_orchestrator.worker.stop import Stop
 
-__all__ = ["GRACE", "AgentRun", "Ran", "chain", "wait_for"]
+__all__ = ["GRACE", "AgentRun", "Ran", "wait_for"]
 
 log = logging.getLogger(__name__)
 
@@ -57,28 +56,6 @@ class Ran:
     stop: Stop
     told: list[events.Event]
     quiet: bool
-
-
-def chain(reference: object, default: object, profiles: Mapping[str, Profile]) -> Iterator[Profile]:
-    """Yield the profile that is asked for, those of its fall-back chain, then the session's own; each once.
-
-    Args:
-        reference: The task's agent, or None.
-        default: The session's agent.
-        profiles: Profiles by name.
-
-    Raises:
-        UnknownProfile: There is none of that name.
-        InvalidArgument: The reference is none.
-    """
-    seen: list[Profile] = []
-    waiting = [resolve_agent(each, profiles) for each in (reference, default) if each is not None]  # type: ignore[arg-type]  # checked there
-    while waiting:
-        profile = waiting.pop(0)
-        if profile not in seen:
-            seen.append(profile)
-            yield profile
-            waiting = [*(resolve_agent(name, profiles) for name in profile.fallback), *waiting]
 
 
 class AgentRun:

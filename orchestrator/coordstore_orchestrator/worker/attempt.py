@@ -10,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
-import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import CoordError, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import State, events
-from coordstore_orchestrator.agents import environment, write_prompt
+from coordstore_orchestrator.agents import chain, environment, write_prompt
 from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
-from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, chain, wait_for
-from coordstore_orchestrator.worker.process import Capture, StartFailed, secret_values
-from coordstore_orchestrator.worker.sight import changed_files
+from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, wait_for
+from coordstore_orchestrator.worker.contract import SOCKET, Contract
+from coordstore_orchestrator.worker.extras import copy_files
+from coordstore_orchestrator.worker.outcome import GaveUp, Outcome, as_pattern, last_line, refusal
+from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, proctree, secret_values
+from coordstore_orchestrator.worker.sight import changed_files, is_litter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.git.session import SessionRepository
+    from coordstore_orchestrator.worker.extras import Ports
     from coordstore_orchestrator.worker.observe import Observer
     from coordstore_orchestrator.worker.process import AgentProcess, Exit, Guardian
     from coordstore_orchestrator.worker.stop import Stop
@@ -62,6 +64,9 @@ class Site:
         setup: Commands (``sh -c``) that prepare each worktree.
         environ: The environment that agents' variables are taken from.
         run: Marks every process of this run.
+        checkout: The root of the user's checkout, which files are copied from; None: there is none.
+        copy: Files that each worktree gets from there.
+        ports: Gives each agent ports of its own; None: they get none.
     """
 
     session: str
@@ -74,38 +79,9 @@ class Site:
     setup: Sequence[str]
     environ: Mapping[str, str]
     run: str
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """How an attempt ends."""
-
-    state: State
-    reason: str | None = None
-    code: str | None = None
-    commit: str | None = None
-    told: list[events.Event] = field(default_factory=list)
-    said: str | None = None
-
-    def result(self, exit_status: Exit | None) -> dict[str, Any]:
-        """Return what is stored as the attempt's result."""
-        found: dict[str, Any] = {
-            "code": self.code or str(self.state),
-            "reason": self.reason,
-            "commit": self.commit,
-            "said": self.said,
-        }
-        if exit_status is not None:
-            found |= {"exit": exit_status.code, "signal": exit_status.signal}
-        return {name: value for name, value in found.items() if value is not None}
-
-
-class _GaveUp(Exception):
-    """Ends an attempt early with an outcome."""
-
-    def __init__(self, outcome: _Outcome) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
+    checkout: Path | None = None
+    copy: Sequence[str] = ()
+    ports: Ports | None = None
 
 
 class AttemptRunner:
@@ -153,12 +129,17 @@ class _Work:
         self._limits: dict[str, float] = {}
         self._deadline: float | None = None
         self._said: str | None = None
+        self._contract: Contract | None = None
+        self._observer: Observer | None = None
+        self._profile: Profile | None = None
+        self._env: dict[str, str] = {}
+        self._ports: range | None = None
 
-    async def carry_out(self) -> _Outcome:
+    async def carry_out(self) -> Outcome:
         """Do everything; return how it ended."""
         try:
             return await self._steps()
-        except _GaveUp as early:
+        except GaveUp as early:
             return early.outcome
         except STORE_TROUBLE:
             raise
@@ -168,12 +149,14 @@ class _Work:
 
     async def clean(self) -> None:
         """Keep uncommitted work on the branch and remove the worktree."""
+        if self._ports is not None and self._site.ports is not None:
+            self._site.ports.give_back(self._ports)
         if await asyncio.to_thread(self._worktree.exists):
             with contextlib.suppress(CoordError):
                 await self._save()
             await self._site.repository.remove_worktree(self._agent, self._worktree)
 
-    async def _steps(self) -> _Outcome:
+    async def _steps(self) -> Outcome:
         spec = self._task.spec
         profiles = list(chain(spec.get("agent"), self._site.agent, self._site.profiles))
         self._limits = {**profiles[0].limits, **{k: v for k, v in (spec.get("limits") or {}).items() if v is not None}}
@@ -181,20 +164,33 @@ class _Work:
             self._deadline = asyncio.get_running_loop().time() + seconds
         await self._site.repository.add_worktree(self._agent, self._base, self._worktree)
         prompt = await self._write_prompt()
+        await self._add_extras()
         env = self._environment(profiles[0], prompt)
         for command in self._site.setup:
             await self._command(command, env, "setup")
         if self._site.setup:
             made = await self._site.repository.untracked(self._agent, self._worktree)
-            self._not_work = [_as_pattern(path) for path in made]
-        ran = await self._run_agent(profiles, prompt)
+            self._not_work += [as_pattern(path) for path in made]
+        secrets = secret_values(env)
+        self._contract = Contract(spec.get("accept") or (), self._missing, self._tell, lambda: Redactor(secrets))
+        async with self._contract.listening(self._logs):
+            ran = await self._run_agent(profiles, prompt)
         self._not_work += ran.profile.litter
         self._commit = await self._save()
         self._judge_run(ran)
         await self._judge_files(self._commit)
         for command in spec.get("checks") or ():
             await self._command(command, self._environment(ran.profile, prompt), "check")
-        return _Outcome(State.COMPLETED, commit=self._commit, told=self._told, said=self._said)
+        return Outcome(State.COMPLETED, commit=self._commit, told=self._told, said=self._said)
+
+    async def _add_extras(self) -> None:
+        """Copy files and take ports, as the project's configuration says."""
+        site = self._site
+        if site.copy and site.checkout is not None:
+            copied = await asyncio.to_thread(copy_files, site.checkout, self._worktree, site.copy)
+            self._not_work += [as_pattern(name) for name in copied]
+        if site.ports is not None:
+            self._ports = await asyncio.to_thread(site.ports.take)
 
     async def _write_prompt(self) -> Path:
         path, hint = self._logs / "prompt.md", self._assignment.get("hint")
@@ -206,8 +202,11 @@ class _Work:
             "COORD_TASK": self._task.id,
             "COORD_AGENT": self._agent,
             "COORD_PROMPT_FILE": str(prompt),
+            "COORD_AGENT_SOCKET": str(self._logs / SOCKET),
             "COORD_RUN": self._site.run,
         }
+        if self._ports:
+            extra |= {"COORD_PORT": str(self._ports[0]), "COORD_PORT_LAST": str(self._ports[-1])}
         return environment(profile, self._site.environ, extra)
 
     async def _run_agent(self, profiles: Sequence[Profile], prompt: Path) -> Ran:
@@ -223,9 +222,9 @@ class _Work:
             label=self._agent,
         )
         for at, profile in enumerate(profiles):
-            env = self._environment(profile, prompt)
+            self._profile, self._env = profile, self._environment(profile, prompt)
             try:
-                ran = await run.run(profile, env, self._limits, self._deadline, self._report_start)
+                ran = await run.run(profile, self._env, self._limits, self._deadline, self._report_start)
             except StartFailed as error:
                 log.warning("%s: %s", self._agent, error)
                 if at + 1 == len(profiles):
@@ -240,9 +239,32 @@ class _Work:
         raise AssertionError  # a task without an agent is refused with its plan
 
     async def _look(self) -> tuple[list[str], object]:
-        return await changed_files(self._site.repository, self._agent, self._worktree, self._not_work)
+        return await changed_files(self._site.repository, self._agent, self._worktree, self._base, self._not_work)
 
-    async def _report_start(self, process: AgentProcess, _observer: Observer) -> None:
+    def _tell(self, told: Sequence[events.Event]) -> None:
+        if self._observer is not None:
+            self._observer.take(told)
+
+    async def _missing(self) -> list[str]:
+        """Return what would be refused if the agent ended now."""
+        paths, _ = await self._look()
+        scope = Scope.parse(self._task.spec.get("writes") or ())
+        litter = self._profile.litter if self._profile else ()
+        outside = [path for path in paths if not scope.matches(path) and not is_litter(path, litter)]
+        missing = [f"{path!r} is outside the task's write scope: undo that change" for path in outside[:SHOWN_FILES]]
+        if self._task.spec.get("writes") and not paths:
+            missing.append("nothing was changed")
+        for command in self._task.spec.get("checks") or ():
+            code, tail = await self._shell(command, self._env, "contract")
+            if code != 0:
+                missing.append(f"check failed: {command}: {last_line(tail)}")
+        return missing
+
+    async def _report_start(self, process: AgentProcess, observer: Observer) -> None:
+        self._observer = observer
+        found = await asyncio.to_thread(proctree.read_process, process.pid)
+        if self._contract is not None and found is not None:
+            self._contract.begin(found.parent)
         log.info("%s runs as process %s in %s", self._agent, process.pid, self._worktree)
         await self._claim.report(
             events.Note(text=f"started in {self._worktree}"),
@@ -266,21 +288,11 @@ class _Work:
     def _judge_run(self, ran: Ran) -> None:
         """Refuse what was not done: stopped, killed, failed by its exit status or its own words, or nothing at all."""
         self._judge_stop(ran.stop)
-        found = ran.exit
-        if found.lost:
-            raise self._gave_up(State.FAILED, "its agent was killed, and nobody saw its end", "lost")
-        if found.signal is not None:
-            raise self._gave_up(State.FAILED, f"its agent was killed by {signal.Signals(found.signal).name}")
-        if found.code != 0:
-            words = f": {ran.failed}" if ran.failed else ""
-            raise self._gave_up(State.FAILED, f"its agent exited with status {found.code}{words}")
-        if ran.failed:
-            raise self._gave_up(State.FAILED, f"its agent says that it failed: {ran.failed}")
-        if self._task.spec.get("writes"):
-            if self._commit == self._base:
-                raise self._gave_up(State.FAILED, "its agent exited with status 0 but changed nothing", "nothing-done")
-        elif ran.quiet:
-            raise self._gave_up(State.FAILED, "its agent exited with status 0 but told nothing", "nothing-done")
+        if self._contract is not None and self._contract.completed:
+            self._said = self._contract.completed
+        wrong = refusal(ran, self._task.spec, self._contract, changed=self._commit != self._base)
+        if wrong is not None:
+            raise self._gave_up(State.FAILED, *wrong)
 
     def _judge_stop(self, *limits: Stop) -> None:
         """End the attempt when it was stopped: as failed at a limit, as cancelled otherwise."""
@@ -305,30 +317,24 @@ class _Work:
 
     async def _command(self, command: str, env: Mapping[str, str], what: str) -> None:
         """Run one of the plan's own commands in the worktree; end the attempt when it fails."""
+        code, tail = await self._shell(command, env, what)
+        passed = code == 0
+        self._told.append(events.CheckRun(command=command, ok=passed, code=code, output="" if passed else tail))
+        self._judge_stop()
+        if not passed:
+            raise self._gave_up(State.FAILED, f"{what} failed: {command}: {last_line(tail)}", what)
+
+    async def _shell(self, command: str, env: Mapping[str, str], what: str) -> tuple[int | None, str]:
+        """Run a command in the worktree; return its exit status and the end of its output."""
         capture = Capture(self._logs, name=what, secrets=secret_values(env))
         process = await self._site.guardian.spawn(
             ["sh", "-c", command], cwd=self._worktree, env=env, stdin=None, capture=capture, label=self._agent
         )
         found = await wait_for(process, (self._stop,), self._deadline)
         self._note_leftovers(found)
-        tail = await asyncio.to_thread(capture.tail, TAIL)
-        passed = found.code == 0
-        self._told.append(events.CheckRun(command=command, ok=passed, code=found.code, output="" if passed else tail))
-        self._judge_stop()
-        if not passed:
-            raise self._gave_up(State.FAILED, f"{what} failed: {command}: {_last_line(tail)}", what)
+        return found.code, await asyncio.to_thread(capture.tail, TAIL)
 
-    def _gave_up(self, state: State, reason: str, code: str | None = None) -> _GaveUp:
+    def _gave_up(self, state: State, reason: str, code: str | None = None) -> GaveUp:
         if state is State.FAILED:
             self._told.append(events.Error(text=reason))
-        return _GaveUp(_Outcome(state, reason, code, self._commit, self._told, self._said))
-
-
-def _as_pattern(path: str) -> str:
-    """Return the pattern of .gitignore that means exactly this path."""
-    return "/" + re.sub(r"([*?\[\\ ])", r"\\\1", path)
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:300] if lines else "no output"
+        return GaveUp(Outcome(state, reason, code, self._commit, self._told, self._said))

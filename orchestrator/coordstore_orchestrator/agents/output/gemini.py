@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from coordstore.session import events
-from coordstore_orchestrator.agents.output.reader import JsonLines, JsonObject, count
+from coordstore_orchestrator.agents.output.reader import JsonLines, JsonObject, count, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class GeminiReader(JsonLines):
             ok = found.get("status") == "success" and not FAILED_EXIT.search(text)
             yield self.result(self._tools.get(str(found.get("tool_id"))), text, ok=ok)
         elif kind == "error":
-            yield events.Error(text=str(found.get("message")))
+            yield events.Error(text=short(str(found.get("message"))))
         elif kind == "result":
             yield from self._result(found)
         else:

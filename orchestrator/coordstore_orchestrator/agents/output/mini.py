@@ -59,7 +59,8 @@ class MiniReader(JsonLines):
         elif role == "exit":
             status = extra.get("exit_status")
             if status != SUBMITTED:
-                yield self.fail(f"{status}: {found.get('content') or ''}".strip(": "))
+                text = str(found.get("content") or "")
+                yield self.fail(text if text.startswith(str(status)) else f"{status}: {text}".strip(": "))
         else:
             self.unknown += role not in ("system", "user")
 

@@ -1,0 +1,69 @@
+"""What a project's configuration gives each worktree: files that git does not know, and ports of its own."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coordstore_orchestrator.worker.extras import FIRST_PORT, ExtrasRefused, Ports, copy_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.run.conftest import Place
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.req("W2")
+def test_files_are_copied_and_ports_are_each_agents_own(place: Place) -> None:
+    (place.repository / ".env").write_text("DATABASE=local\n")
+    (place.repository / "coord.toml").write_text('[worktree]\ncopy = [".env", "absent"]\nports = 3\n')
+    script = "cat .env > {0}.txt; echo $COORD_PORT $COORD_PORT_LAST >> {0}.txt; git status --porcelain >> {0}.txt"
+    done = place.run(place.plan({name: {"sh": script.format(name)} for name in ("x", "y")}))
+    assert done.code == 0, (done, place.tasks())
+    said = {name: place.show(f"{name}.txt").splitlines() for name in ("x", "y")}
+    assert {lines[0] for lines in said.values()} == {"DATABASE=local"}
+    ranges = [[int(word) for word in lines[1].split()] for lines in said.values()]
+    assert all(last - first == 2 for first, last in ranges)
+    assert ranges[0] != ranges[1]
+    assert ".env" not in place.git("ls-tree", "--name-only", "coord/s").split()
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", ".git/config", "a/../../x", "link", "folder"])
+def test_what_leads_elsewhere_is_not_copied(tmp_path: Path, name: str) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "folder").mkdir(parents=True)
+    target.mkdir()
+    (source / "link").symlink_to("/etc/passwd")
+    with pytest.raises(ExtrasRefused, match=r"worktree\.copy"):
+        copy_files(source, target, [name])
+    assert not list(target.iterdir())
+
+
+def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
+    source, target, victim = (tmp_path / name for name in ("source", "target", "victim"))
+    for folder in (source / "d", target, victim):
+        folder.mkdir(parents=True)
+    (source / ".env").write_text("x")
+    (source / "d" / "f").write_text("x")
+    (target / ".env").symlink_to(victim / "file")
+    (target / "d").symlink_to(victim)
+    for name in (".env", "d/f"):
+        with pytest.raises(ExtrasRefused, match="is not followed"):
+            copy_files(source, target, [name])
+    assert not list(victim.iterdir())
+
+
+def test_used_ports_are_passed_over_and_given_back_ones_return() -> None:
+    ports = Ports(2)
+    first = ports.take()
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", first[-1]))
+        ports.give_back(first)
+        other = ports.take()
+        assert other != first
+        assert other.start > FIRST_PORT
+    ports.give_back(other)
