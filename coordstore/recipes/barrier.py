@@ -102,9 +102,11 @@ class DoubleBarrier(Holding):
             key = self.new_key("parties")
             return key, await self.store.create(key, self.owner.encode(), lease)
 
-        check_wait(wait)
+        if check_wait(wait) == 0:
+            message = "a barrier is there to wait at: wait is None or more than 0 seconds"
+            raise InvalidArgument(message)
         held = await self.begin(come, Party)
-        await self.until(held, self._all_there(held), 1e-9 if wait == 0 else wait, f"barrier {self.name}")
+        await self.until(held, self._all_there(held), wait, f"barrier {self.name}")
         return held
 
     async def _all_there(self, held: Held) -> None:

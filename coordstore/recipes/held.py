@@ -123,11 +123,11 @@ class Held:
         """Release, and say so when it was lost before that."""
         if self._guard is not None:
             self._guard.cancel()
-        lost = self._cancel_body and (self._struck or self.lost) and not self._released
+        lost = self._struck or (self._cancel_body and self.lost and not self._released)
         cancelled = await self._withdraw(error)
         await self.release()
         if lost and not cancelled and (kind is None or kind is asyncio.CancelledError):
-            message = f"{self.key} was lost with its lease {self.lease.id}: what was not fenced may be another's by now"
+            message = f"{self.key} was lost: it may be another's by now, and what this body does later is not to count"
             raise LeaseLost(message, lease=self.lease.id) from error
 
     async def _watch_over(self, body: asyncio.Task[object]) -> None:

@@ -13,7 +13,7 @@ from coordstore import open_store, recipes
 from coordstore.testing import Clock, Memory, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -100,7 +100,7 @@ class World:
             found = condition()
             if await found if inspect.isawaitable(found) else found:
                 return
-            assert time.monotonic() < end, f"never came: {inspect.getsource(condition).strip()}"  # type: ignore[arg-type]
+            assert time.monotonic() < end, f"never came: {_told(condition)}"
             if self.clock:
                 await self.clock.advance(0.05)
             else:
@@ -116,6 +116,19 @@ class World:
             message = f"never came: {awaited}"
             raise AssertionError(message)
         return task.result()
+
+
+def _told(condition: Any) -> str:
+    try:
+        return inspect.getsource(condition).strip()
+    except TypeError:
+        return repr(condition)
+
+
+async def collect(source: AsyncIterator[Any], into: list[Any], of: Callable[[Any], Any] = lambda item: item) -> None:
+    """Put what a source yields into a list, as it comes."""
+    async for item in source:
+        into.append(of(item))  # noqa: PERF401  (as it comes, not at the end)
 
 
 def memory_world(patience: float = PATIENCE) -> World:
@@ -136,5 +149,3 @@ WORLDS: dict[str, Callable[[Path], World]] = {
     "file": on_disk("file"),
 }
 """How a world of each backend is made; whoever brings a backend adds a line."""
-
-
