@@ -8,7 +8,6 @@ when a message is tried again or given up, never who holds it.
 from __future__ import annotations
 
 import random
-import secrets
 from typing import TYPE_CHECKING, ClassVar
 
 from coordstore.errors import Conflict, InvalidKey
@@ -18,7 +17,7 @@ from coordstore.recipes.base import Recipe
 from coordstore.recipes.delivery import Message
 from coordstore.recipes.inbox import Inbox
 from coordstore.recipes.letter import Depth, Letter, Retries
-from coordstore.recipes.waiting import wall_time
+from coordstore.recipes.waiting import Ids, wall_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +65,7 @@ class Mailbox(Recipe):
         self.wall = wall
         self.chance = chance or random.Random()  # noqa: S311  (jitter)
         self._ttl = ttl
-        self._last = 0
+        self._ids = Ids()
 
     def owner(self, name: str) -> str:
         """Return whose box a name means; refuse what can be none."""
@@ -78,8 +77,7 @@ class Mailbox(Recipe):
 
     def new_id(self) -> str:
         """Return an id that is new, and sorts behind all that this object made before."""
-        self._last = max(self._last + 1, int(self.wall() * 1000) << 12)
-        return f"{self._last:016x}-{secrets.token_hex(4)}"
+        return self._ids.next(self.wall())
 
     async def send(self, to: str, body: object, *, ttl: float | None = None, message_id: str = "") -> str:
         """Send a message, to whomever; it waits for its owner, who need not be there yet.

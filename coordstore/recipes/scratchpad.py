@@ -7,14 +7,13 @@ few words, then the oldest go. Persistent notes stay, so they are refused when t
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from coordstore.errors import TooLarge
 from coordstore.recipes.base import Recipe
 from coordstore.recipes.note import Digest, Note, oldest, remove, summarised
-from coordstore.recipes.waiting import wall_time
+from coordstore.recipes.waiting import Ids, wall_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -55,6 +54,7 @@ class Scratchpad(Recipe):
     ) -> None:
         super().__init__(store, session, f"{session}/pad")
         self._most, self._least, self._summarise, self._wall = most, least, summarise, wall
+        self._ids = Ids()
         self._steps = 0
 
     async def append(
@@ -153,7 +153,7 @@ class Scratchpad(Recipe):
         return [Note.from_entry(entry) for entry in (await self.store.list(f"{self.prefix}/")).entries]
 
     def _new_id(self) -> str:
-        return f"{int(self._wall() * 1000):013x}-{secrets.token_hex(4)}"
+        return self._ids.next(self._wall())
 
 
 def _size(notes: Sequence[Note]) -> int:

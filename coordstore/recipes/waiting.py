@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from coordstore.model import Change, Entry
     from coordstore.store import CoordStore
 
-__all__ = ["News", "by_age", "changed", "check_wait", "first", "to_the_end", "views", "wall_time"]
+__all__ = ["Ids", "News", "by_age", "changed", "check_wait", "first", "to_the_end", "views", "wall_time"]
 
 T = TypeVar("T")
 News: TypeAlias = "tuple[str, int, Callable[[Change], bool]]"
@@ -94,3 +95,15 @@ async def views(store: CoordStore, prefix: str) -> AsyncGenerator[dict[str, Entr
 def wall_time() -> float:
     """Return wall time: for the TTL of notes and messages only, never for who holds what."""
     return time.time()
+
+
+class Ids:
+    """Makes ids that are unique, and of which those of one maker sort in the order of making."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self, now: float) -> str:
+        """Return one more; `now` is wall time in seconds."""
+        self._last = max(self._last + 1, int(now * 1000) << 12)
+        return f"{self._last:016x}-{secrets.token_hex(4)}"
