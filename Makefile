@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench faults faults-etcd docs format wheel clean
+.PHONY: help demo test test-tooz lint bench faults faults-etcd docs format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -21,6 +21,9 @@ demo: compiled  ## several agents at work on a real repository, merged at the en
 test: $(READY)  ## the whole suite, then the wheel on every Python at hand
 	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/python scripts/try_wheel.py
+
+test-tooz: $(READY)  ## the test-suite of the library tooz, driven over ours
+	$(BIN)/python scripts/tooz_suite.py
 
 lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 	$(BIN)/ruff check
