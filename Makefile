@@ -12,7 +12,7 @@ PINS := tests/agents/pins
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-agents lint bench faults faults-etcd docs format wheel clean
+.PHONY: help demo test test-agents test-tooz lint bench faults faults-etcd docs format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -26,6 +26,9 @@ test: $(READY)  ## the whole suite, then the wheel on every Python at hand
 
 test-agents: $(READY) $(AGENTS)/.ready  ## real agents, pinned and installed into .agents, against a scripted model on loopback
 	COORD_TEST_AGENTS=$(abspath $(AGENTS)) $(BIN)/python -m pytest tests/agents/real_agents.py $(PYTEST_ARGS)
+
+test-tooz: $(READY)  ## the test-suite of the library tooz, driven over ours
+	$(BIN)/python scripts/tooz_suite.py
 
 lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 	$(BIN)/ruff check

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "Busy",
     "Conflict",
     "CoordError",
     "Corrupt",
@@ -63,6 +64,10 @@ class Conflict(CoordError):
     def __init__(self, message: str, *, revisions: Mapping[str, int] | None = None) -> None:
         super().__init__(message)
         self.revisions: dict[str, int] = dict(revisions or {})
+
+
+class Busy(CoordError, TimeoutError):
+    """What was asked for is held by others: at once, or for as long as the caller would wait; nothing is held."""
 
 
 class Fenced(CoordError, PermissionError):

@@ -1,0 +1,27 @@
+"""The recipes are checked on every backend of the table in world.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.recipes.world import WORLDS, Kit, World
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture(params=list(WORLDS))
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    """Yield a store of each backend."""
+    made = WORLDS[request.param](tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def kit() -> Kit:
+    """Return the recipes as they are."""
+    return Kit()
