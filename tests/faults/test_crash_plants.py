@@ -56,7 +56,7 @@ def test_replayed_crash_states_find_a_planted_bug(scheme: str, scenario: str, pl
 
 @pytest.mark.req("S7")
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("plant", ["no check", "zeros are a frame", "no sync of a snapshot's name", "no sync of homes"])
+@pytest.mark.parametrize("plant", ["no check", "zeros are a frame", "no sync of homes"])
 def test_simulated_power_cuts_find_a_planted_bug(plant: str) -> None:
     for seed in range(1, 13):
         with scratch() as folder, planted(plant):
