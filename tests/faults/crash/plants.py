@@ -47,7 +47,7 @@ def no_length_check() -> Patch:
         return frames.Frame(offset, content, check) if zlib.crc32(content) == check else None
 
     stack = contextlib.ExitStack()
-    stack.enter_context(mock.patch.object(frames, "_check", lambda length, before, content: zlib.crc32(content)))  # noqa: ARG005
+    stack.enter_context(mock.patch.object(frames, "_check", lambda length, before, content: zlib.crc32(content)))
     for module in ("frames", "log"):
         stack.enter_context(mock.patch(f"coordstore_file.{module}.checked", checked))
     stack.enter_context(mock.patch.object(frames, "frames", zero_frames(checked)))
