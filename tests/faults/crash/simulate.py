@@ -154,6 +154,8 @@ class Simulation:
 # --- failing calls ----------------------------------------------------------------------------------------------------
 
 
+Book = list[tuple[int, list[Contents]]]
+"""What the store may hold when the power goes after so many events."""
 HEALED = (Deed("put", "healed", b"yes"), Deed("compact"), Deed("put", "after", b"all"))
 """What is done once nothing fails any more: compaction moves what it finds, so nothing may rest on a failed sync."""
 FAULTS = ((errno.EIO, False), (errno.EIO, True), (errno.ENOSPC, False), (errno.ENOSPC, True))
@@ -188,22 +190,28 @@ class Failing:
             fs = SimFS(self._path, fault=fault)
             book = self._told(fs)
             self.tally.states += 1
-            for lost in self._losses(fs.recording):
-                problem = self._compare(fs.recording.state(len(fs.recording.events), lost).disk, book)
-                if problem:
-                    what = fs.calls[at - 1] if at <= len(fs.calls) else "not reached"
-                    self.tally.wrong.append(f"seed {self._seed}, {fault}: {what}: lost {sorted(lost)}: {problem}")
-                    break
+            if problem := self._cut(fs, book):
+                what = fs.calls[at - 1] if at <= len(fs.calls) else "not reached"
+                self.tally.wrong.append(f"seed {self._seed}, {fault}: {what}: {problem}")
         return self.tally
 
-    def _losses(self, recording: Recording) -> list[frozenset[int]]:
-        found = list(recording.losses(len(recording.events), self._chance))
-        return found[:2] + self._chance.sample(found[2:], min(4, len(found) - 2)) if len(found) > 2 else found
+    def _cut(self, fs: SimFS, book: Book) -> str:
+        """Cut the power at each point of the book; return the first thing that is wrong."""
+        for point, may_be in book:
+            for lost in self._losses(fs.recording, point):
+                if problem := self._compare(fs.recording.state(point, lost).disk, may_be):
+                    return f"after event {point}, lost {sorted(lost)}: {problem}"
+        return ""
 
-    def _told(self, fs: SimFS) -> list[Contents]:
-        """Do the deeds while calls fail; return what the store may hold at the end, as its callers were told."""
+    def _losses(self, recording: Recording, point: int) -> list[frozenset[int]]:
+        found = list(recording.losses(point, self._chance))
+        return found[:2] + self._chance.sample(found[2:], min(2, len(found) - 2)) if len(found) > 2 else found
+
+    def _told(self, fs: SimFS) -> Book:
+        """Do the deeds while calls fail; return what the store may hold from some points on, as callers were told."""
         reboot(self._boot)
         may_be = [Ledger()]
+        book: Book = []
         try:
             with Bare(self._path, fs) as store:
                 for deed in self._deeds:
@@ -213,11 +221,12 @@ class Failing:
                     store.do(deed)
                     for ledger in may_be:
                         ledger.do(deed)
+                    book.append((len(fs.recording.events), [ledger.shown() for ledger in may_be]))
         except (CoordError, OSError):
             # Opening failed: nobody was told of anything.
             if not fs.struck or len(may_be) > 1 or may_be[0] != Ledger():
                 raise
-        return [ledger.shown() for ledger in may_be]
+        return book or [(len(fs.recording.events), [Contents({}, {}, {})])]
 
     def _one(self, store: Bare, deed: Deed, may_be: list[Ledger]) -> list[Ledger]:
         """Do one deed; the ledgers are those that may be true after what the caller was told."""
