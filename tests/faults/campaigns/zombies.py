@@ -44,12 +44,15 @@ async def holder(line: Line, url: str, name: str, honest: bool) -> None:
 
 
 async def outcome(attempt: Callable[[], Awaitable[object]]) -> str:
-    """Return how an attempt ended, in a word."""
-    try:
-        await attempt()
-    except CoordError as error:
-        return type(error).__name__
-    return "accepted"
+    """Return how an attempt ended, in a word; one that did not even get the store's lock is made again."""
+    while True:
+        try:
+            await attempt()
+        except Unavailable:
+            continue
+        except CoordError as error:
+            return type(error).__name__
+        return "accepted"
 
 
 def stop(holders: list[Actor], url: str) -> None:
