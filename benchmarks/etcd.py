@@ -81,7 +81,7 @@ def _bare(store: CoordStore, data: bytes) -> Callable[[], Awaitable[object]]:
     handle: Any = store
     channel = handle._cluster._members[0]._channel  # noqa: SLF001  (the same connection, nothing of ours around it)
     call = channel.unary_unary("/etcdserverpb.KV/Txn", request_serializer=None, response_deserializer=None)
-    return lambda: call(data)  # type: ignore[no-any-return]  # grpc publishes no types
+    return lambda: call(data)
 
 
 def _put(store: CoordStore) -> Any:  # noqa: ANN401  (a message)
