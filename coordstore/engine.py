@@ -255,7 +255,7 @@ def decide_end_leases(state: State, leases: Iterable[int]) -> list[Commit]:
 def decide_trim(state: State, name: str, upto: int) -> Commit:
     """Decide to remove records of a stream up to a sequence."""
     span = state.spans(name).get(name)
-    if span is None or upto < span[0]:
+    if span is None or min(upto, span[1]) < span[0]:
         return Commit(state.revision)
     return Commit(state.revision + 1, trimmed={name: min(upto, span[1])})
 

@@ -23,7 +23,6 @@ from coordstore_etcd.reads import fitting, ranged
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from coordstore.errors import Trimmed
     from coordstore_etcd.layout import Layout
     from coordstore_etcd.reads import Reader
 
@@ -120,7 +119,10 @@ class Follower:
         """Return the streams that have something to deliver, each with its first page."""
         self.cut, heads, _ = await self._reader.scan(self._layout.below("h", self._prefix))
         spans = {self._layout.name_of(kv.key): (int(kv.value), kv.create_revision) for kv in heads}
-        self._renew(spans)
+        if not self._first_cut:
+            self._renew(spans)
+        await self._check(spans)
+        self._born = {stream: born for stream, (_, born) in spans.items()}
         behind = [stream for stream, (head, _) in spans.items() if self._cursor.get(stream, 0) < head]
         size = max(_PAGE // max(len(behind) // 8, 1), _PAGE_LEAST)
         sources = [
@@ -137,23 +139,33 @@ class Follower:
         return [source for source in sources if source.kvs]
 
     def _renew(self, spans: Mapping[str, tuple[int, int]]) -> None:
-        """Compare the cursor with the streams that are there; forget what was dropped since the last cut."""
-        for stream in list(self._cursor):
-            head, born = spans.get(stream, (0, 0))
-            if not self._first_cut and self._born.get(stream) != born:
-                self._cursor[stream] = 0
-            elif self._cursor[stream] > head:
-                raise trimmed(stream, head + 1)
-        if not self._first_cut:
-            # What appeared behind the first cut is wanted from its beginning.
-            self._cursor = {stream: self._cursor.get(stream, 0) for stream in spans}
-        self._born = {stream: born for stream, (_, born) in spans.items()}
+        """Forget what was dropped since the last cut; what appeared behind it is wanted from its beginning."""
+        known = {
+            stream: at for stream, at in self._cursor.items() if self._born.get(stream) == spans.get(stream, (0, 0))[1]
+        }
+        self._cursor = {stream: known.get(stream, 0) for stream in spans}
+
+    async def _check(self, spans: Mapping[str, tuple[int, int]]) -> None:
+        """See that every stream of the cursor is there from the cursor on."""
+        names = [stream for stream in self._cursor if stream in spans]
+        firsts: dict[str, int] = {}
+        for at in range(0, len(names), _AT_ONCE):
+            some = names[at : at + _AT_ONCE]
+            ranges = (ranged(self._layout.records(each), 1, self.cut, keys_only=True) for each in some)
+            _, answers = await self._reader.look(*ranges)
+            for stream, answer in zip(some, answers, strict=True):
+                found = [self._layout.record_of(kv.key)[1] for kv in answer.kvs]
+                firsts[stream] = found[0] if found else spans[stream][0] + 1
+        for stream, reached in self._cursor.items():
+            first = firsts.get(stream, 1)
+            if not first - 1 <= reached <= spans.get(stream, (0, 0))[0]:
+                raise trimmed(stream, first)
 
     def _begin(self, source: _Source, head: int) -> None:
         """See that nothing is missing before a stream's first record here."""
         first = self._record(source.kvs[0]).sequence if source.kvs else head + 1
         if source.stream in self._cursor and self._cursor[source.stream] != first - 1:
-            raise self._gone(source.stream, first)
+            raise trimmed(source.stream, first)
         self._cursor[source.stream] = first - 1
 
     async def _merged(self, sources: list[_Source]) -> AsyncGenerator[Record]:
@@ -180,7 +192,3 @@ class Follower:
     def _record(self, kv: Any) -> Record:  # noqa: ANN401  (a message)
         stream, sequence, _ = self._layout.record_of(kv.key)
         return Record(stream, sequence, kv.mod_revision, kv.value)
-
-    @staticmethod
-    def _gone(stream: str, first: int) -> Trimmed:
-        return trimmed(stream, first)

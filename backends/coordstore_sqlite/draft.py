@@ -166,7 +166,7 @@ class Draft:
         """Remove the records of a stream up to a sequence."""
         self.flush()
         row = self.database.execute("SELECT first, head FROM streams WHERE name = ?", (stream,)).fetchone()
-        if row is None or upto < row[0]:
+        if row is None or min(upto, row[1]) < row[0]:
             return
         self.revision += 1
         first = min(upto, row[1]) + 1

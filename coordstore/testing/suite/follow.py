@@ -119,8 +119,9 @@ class FollowTests(Topic):
         await store.append("a", [b"other"])
         for cursor in ({"a": 3}, {"never": 1}):
             async with self.feed(store.follow(after=cursor)) as feed:
-                with pytest.raises(Trimmed):
+                with pytest.raises(Trimmed) as caught:
                     await feed.next()
+            assert (caught.value.stream, caught.value.first) == (next(iter(cursor)), 1)
 
     async def test_a_follow_resumed_by_its_cursor_delivers_each_record_once(self, store: CoordStore) -> None:
         expected = [(name, number) for number in range(1, 5) for name in ("a", "b")]

@@ -166,6 +166,14 @@ class StreamTests(Topic):
         assert _numbered(await store.read("s", after=2)) == [(3, b"3")]
         assert await store.heads() == {"s": 3}
 
+    async def test_a_trim_that_removes_nothing_takes_no_revision(self, store: CoordStore) -> None:
+        await store.append("s", [b"1", b"2"])
+        await store.trim("s", 9)
+        revision = (await store.list()).revision
+        for name, upto in (("s", 1), ("s", 2), ("s", 9), ("t", 1)):
+            await store.trim(name, upto)
+        assert (await store.list()).revision == revision
+
     async def test_trim_leaves_other_streams(self, store: CoordStore) -> None:
         for name in ("s", "s/t", "s1"):
             await store.append(name, [b"1"])
