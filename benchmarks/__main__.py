@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import cold_start, five_agents
+from benchmarks import cold_start, five_agents, recipes
 from benchmarks.table import format_table
 
-MEASURES = {"five_agents": five_agents.measure, "cold_start": cold_start.measure}
+MEASURES = {"five_agents": five_agents.measure, "cold_start": cold_start.measure, "recipes": recipes.measure}
 
 
 def main(names: list[str]) -> int:

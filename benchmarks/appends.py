@@ -77,7 +77,9 @@ def _row_of_one(scheme: str, ours: float, raw: float) -> Row:
     claim = f"durable append, one writer: {NAMES[scheme]}"
     told = f"{ours * 1e6:.0f} µs against {raw * 1e6:.0f} µs"
     if raw < SLOW:
-        return Row(claim, f"≥ {SHARE}× raw loop from {SLOW * 1e6:.0f} µs on", f"+{(ours - raw) * 1e6:.0f} µs ({told})", None)
+        return Row(
+            claim, f"≥ {SHARE}× raw loop from {SLOW * 1e6:.0f} µs on", f"+{(ours - raw) * 1e6:.0f} µs ({told})", None
+        )
     return Row(claim, f"≥ {SHARE}× raw write+fdatasync", f"{raw / ours:.2f}× ({told})", raw / ours >= SHARE)
 
 

@@ -93,9 +93,11 @@ class Permits:
 
     async def give_back(self, taken: Taken) -> None:
         """Free both; with the store out of reach the lease does it."""
-        self._free.append(taken.slot.agent)
-        with suppress(CoordError):
-            await asyncio.gather(taken.slot.release(), taken.permit.release())
+        try:
+            with suppress(CoordError):
+                await asyncio.gather(taken.slot.release(), taken.permit.release())
+        finally:
+            self._free.append(taken.slot.agent)
 
     async def rest(self) -> None:
         """Want no permit any more: stand in line no longer, and give back the one that came."""
