@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import appends, cold_start, etcd, five_agents, growth, merge, peers, watching
+from benchmarks import appends, cold_start, etcd, five_agents, growth, merge, peers, recipes, watching
 from benchmarks.table import format_table
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
     "growth": growth.measure,
     "etcd": etcd.measure,
     "merge": merge.measure,
+    "recipes": recipes.measure,
 }
 """By name; what each is given is the share of its full size, 1 for figures that count."""
 

@@ -6,10 +6,10 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Final
 
+from benchmarks.environments import PINNED, python_of
 from benchmarks.stores import BUILD, NAMES, SCHEMES, appends_in, opened
 from benchmarks.table import Row, median
 
@@ -20,7 +20,6 @@ SECONDS: Final = 0.7
 CALLERS: Final = 64
 FILE_GOAL: Final = 3
 LOOPS: Final = Path(__file__).with_name("peer_loops.py")
-PINNED: Final = Path(__file__).with_name("peers.txt")
 PEERS: Final = {
     "litequeue": "litequeue",
     "huey_sqlite": "huey",
@@ -36,7 +35,7 @@ FILES: Final = ("huey_file", "persist_queue")
 
 def measure(scale: float = 1.0, peers: tuple[str, ...] = tuple(PEERS)) -> list[Row]:
     """Let everybody have a window in turn, round after round."""
-    pythons = {name: _python(PEERS[name]) for name in peers}
+    pythons = {name: python_of(PEERS[name]) for name in peers}
     pythons["raw_sqlite"] = sys.executable
     rates: dict[str, list[float]] = {name: [] for name in (*SCHEMES, *pythons)}
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
@@ -58,19 +57,6 @@ async def _ours(scheme: str, folder: Path, seconds: float) -> float:
 def _theirs(peer: str, python: str, folder: Path, seconds: float) -> float:
     argv = [python, str(LOOPS), peer, str(folder), str(seconds)]
     return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
-
-
-def _python(distribution: str) -> str:
-    """Return the Python of a peer's environment, made when it is not there."""
-    home = BUILD / "peers" / distribution
-    python = str(home / "bin/python")
-    done = home / ".ready"
-    if not done.exists() or done.stat().st_mtime < PINNED.stat().st_mtime:
-        venv.create(home, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*pip, "--constraint", str(PINNED), distribution], check=True, capture_output=True)
-        done.touch()
-    return python
 
 
 def version(peer: str) -> str:

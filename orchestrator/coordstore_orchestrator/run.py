@@ -30,6 +30,7 @@ from coordstore_orchestrator.monitor.leadership import lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
 from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
 from coordstore_orchestrator.worker.extras import Ports
+from coordstore_orchestrator.worker.permits import Limit
 from coordstore_orchestrator.worker.process import Guardian
 from coordstore_orchestrator.worker.process.identity import end_leftovers, is_dead, own_holder
 from coordstore_orchestrator.worker.worker import Worker
@@ -55,6 +56,7 @@ class RunOptions:
     Args:
         home: The repository's state folder.
         slots: How many agents at a time.
+        limit: How many at a time on the whole store.
         agent: The profile of tasks that name none, or None.
         profiles: Agent profiles by name.
         environ: The environment that agents' variables are taken from.
@@ -70,6 +72,7 @@ class RunOptions:
     profiles: Mapping[str, Profile]
     environ: Mapping[str, str]
     merge: bool = True
+    limit: Limit = field(default_factory=Limit)
     seen: Callable[[SessionView], None] = field(default=lambda _view: None)
     copy: Sequence[str] = ()
     ports: int = 0
@@ -213,7 +216,9 @@ class Run:
         options, lease = self._options, tools.leadership.lease
         again = int(view.meta.get("hand_back") or 0)
         merger = Merger(self._session, tools.leadership, tools.integration, tools.base, again)
-        self._worker = Worker(self._session, AttemptRunner(self._site(view, tools)), options.slots, self._holder)
+        self._worker = Worker(
+            self._session, AttemptRunner(self._site(view, tools)), options.slots, self._holder, limit=options.limit
+        )
         self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, merger, options.seen)
         self._pass_on()
         serving = asyncio.ensure_future(self._worker.run())

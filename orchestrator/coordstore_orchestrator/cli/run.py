@@ -27,6 +27,7 @@ from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.run import Run, RunOptions
+from coordstore_orchestrator.worker.permits import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,9 +82,12 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         )
     for notice in await notices(user):
         display.say(notice)
+    limit = _worker_limit()
+    slots = how["slots"] or limit or SLOTS
     options = RunOptions(
         home=home_dir(repo),
-        slots=how["slots"] or _worker_limit(),
+        slots=slots,
+        limit=Limit(default=max(slots, SLOTS), override=limit),
         agent=how["agent"],
         profiles=config.profiles,
         environ=os.environ,
@@ -149,13 +153,15 @@ def _session_name(goal: str) -> str:
     return f"{slug}-{secrets.token_hex(2)}"
 
 
-def _worker_limit() -> int:
-    """Return how many agents run at a time when the command line does not say.
+def _worker_limit() -> int | None:
+    """Return what COORD_WORKER_LIMIT says, or None: how many agents may run at a time, on the whole store.
 
     Raises:
         InvalidArgument: COORD_WORKER_LIMIT is no positive number.
     """
-    text = os.environ.get("COORD_WORKER_LIMIT", str(SLOTS))
+    text = os.environ.get("COORD_WORKER_LIMIT")
+    if text is None:
+        return None
     if text.isdigit() and int(text) > 0:
         return int(text)
     message = f"COORD_WORKER_LIMIT={text!r}: set it to a number of agents from 1, or unset it"

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from coordstore.errors import Conflict, Corrupt, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import DEFAULT_CLASS, SessionView, State
+from coordstore_orchestrator.worker.permits import Permits
 from coordstore_orchestrator.worker.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Coroutine, Mapping
 
     from coordstore.session import Attempt, Task
     from coordstore.session.claim import Claim
     from coordstore.session.session import Session
     from coordstore.store import Lease
+    from coordstore_orchestrator.worker.permits import Limit, Taken
 
 __all__ = ["BROKEN", "CANCELLED", "INTERRUPTED", "Runner", "Worker"]
 
@@ -66,6 +68,7 @@ class Worker:
         slots: How many at a time.
         holder: Who we are: host, boot id, pid, start time, run.
         classes: Whose queues; None: all.
+        limit: The limit of the whole store, or None: only `slots` count.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Worker:
         slots: int,
         holder: Mapping[str, Any],
         classes: Collection[str] | None = None,
+        limit: Limit | None = None,
     ) -> None:
         self._session = session
         self._runner = runner
@@ -87,6 +91,10 @@ class Worker:
         self._draining = False
         self._interrupted = False
         self._broken: BaseException | None = None
+        self._permits: Permits | None = None
+        if limit is not None:
+            run, freed = str(holder["run"]), self._changed.set
+            self._permits = Permits(session.store, session.name, run, slots, limit, freed)
 
     def drain(self) -> None:
         """Claim nothing more; what runs goes on."""
@@ -113,6 +121,8 @@ class Worker:
             for helper in helpers:
                 helper.add_done_callback(lambda _: self._changed.set())
             try:
+                if self._permits is not None:
+                    await self._permits.open(lease)
                 while not lease.lost:
                     await self._changed.wait()
                     self._changed.clear()
@@ -128,6 +138,8 @@ class Worker:
                 for helper in helpers:
                     helper.cancel()
                 await self._end_all()
+                if self._permits is not None:
+                    await self._permits.rest()
                 await asyncio.gather(*helpers, return_exceptions=True)
 
     async def _pump(self) -> None:
@@ -155,28 +167,46 @@ class Worker:
 
     async def _claim_some(self, lease: Lease) -> None:
         """Claim what waits while there are free slots."""
-        if self._draining:
-            return
+        waiting = [] if self._draining else self._waiting()
+        if self._permits is not None and not waiting:
+            await self._permits.rest()
         free = max(self._slots - len(self._running), 0)
-        claims = (self._claim(attempt, task, lease) for attempt, task in self._waiting()[:free])
+        claims = (self._claim(attempt, task, lease) for attempt, task in waiting[:free])
         # All are waited for, also when one fails: none may start an agent once we have given up.
         for failed in await asyncio.gather(*claims, return_exceptions=True):
             if failed is not None:
                 raise failed
 
     async def _claim(self, attempt: Attempt, task: Task, lease: Lease) -> None:
-        agent = attempt.agent
+        """Claim an attempt and start it, if the store's limit allows one more."""
+        agent, taken, claim = attempt.agent, None, None
         try:
+            if self._permits is not None and (taken := await self._permits.take()) is None:
+                return
             claim = await self._session.claim(agent, task.labels, self._holder, lease)
         except (Conflict, LeaseLost) as error:
             log.debug("%s not claimed: %s", agent, error)
             return
+        finally:
+            if claim is None:
+                await self._give_back(taken)
         stop = Stop()
         if self._interrupted:
             _interrupt(stop)
-        body = asyncio.create_task(self._carry_out(claim, attempt, task, stop), name=agent)
+        body = asyncio.create_task(self._hold(taken, self._carry_out(claim, attempt, task, stop)), name=agent)
         self._running[agent] = _Running(body, stop, claim)
         body.add_done_callback(lambda done: self._ended(agent, done))
+
+    async def _hold(self, taken: Taken | None, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, and give back what was taken for it."""
+        try:
+            await work
+        finally:
+            await self._give_back(taken)
+
+    async def _give_back(self, taken: Taken | None) -> None:
+        if self._permits is not None and taken is not None:
+            await self._permits.give_back(taken)
 
     async def _carry_out(self, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> None:
         """Run an attempt and see to it that its end is recorded."""
