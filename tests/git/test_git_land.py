@@ -103,13 +103,13 @@ async def test_a_leader_replaced_between_its_look_and_its_transaction(
     """The check is in the transaction: a takeover after everything was sent still stops it."""
     tip = await merged(world)
     old = await take_epoch(world.user, "s1", world.base, 1)
-    send = land_module._send
+    send = land_module.send
 
     async def send_and_be_replaced(*args: Any) -> None:
         await send(*args)
         await take_epoch(world.user, "s1", world.base, 2)
 
-    monkeypatch.setattr(land_module, "_send", send_and_be_replaced)
+    monkeypatch.setattr(land_module, "send", send_and_be_replaced)
     with pytest.raises(LandRefused, match="taken over"):
         await land(world.user, world.integration.path, "s1", tip, old)
     assert world.repo.git("branch", "--list", "coord/*") == ""

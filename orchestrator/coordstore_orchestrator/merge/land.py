@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from coordstore_orchestrator.git.user import UserRepository
 
-__all__ = ["epoch_ref", "land", "release_epoch", "result_ref", "take_epoch"]
+__all__ = ["epoch_ref", "land", "release_epoch", "result_ref", "send", "take_epoch"]
 
 _DURABLE: Final = ("-c", "core.fsync=committed", "-c", "core.fsyncMethod=fsync")
 _TOKEN: Final = re.compile(r"coord epoch (\d+)")
@@ -136,12 +136,12 @@ async def land(
         return name
     if current is not None:
         await _may_move(user, source, name, current, new)
-    await _send(user, source, new, [guard.commit, *([current] if current else [])])
+    await send(user, source, new, [guard.commit, *([current] if current else [])])
     await _move(user, session, {epoch_ref(session): (epoch, epoch), name: (current, new)})
     return name
 
 
-async def _send(user: UserRepository, source: Path, new: str, known: list[str]) -> None:
+async def send(user: UserRepository, source: Path, new: str, known: list[str]) -> None:
     """Copy the objects of a commit that the user's repository does not have, every one checked."""
     revisions = "\n".join([new, *(f"^{oid}" for oid in known)]) + "\n"
     await pipe(
