@@ -82,7 +82,7 @@ class Launch:
             raise self.refusal(step="cwd", number=errno.ENOENT)
         executable = _find(self.argv[0], self.cwd, self.env)
         folder = os.path.abspath(self.cwd)  # noqa: PTH100 - links stay
-        paths = (len(self.writable), *map(str, self.writable))
+        paths = [str(len(self.writable)), *map(str, self.writable)]
         return pack(executable, folder, len(self.argv), *self.argv, *paths, *pairs)
 
     def _open_input(self) -> int:
