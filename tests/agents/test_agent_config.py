@@ -109,3 +109,10 @@ def test_a_model_is_named_behind_the_profile(tmp_path: Path) -> None:
             resolve_agent(f"claude:{nothing}", profiles)
     with pytest.raises(UnknownProfile, match="no agent profile 'nobody'"):
         resolve_agent("nobody:x", profiles)
+
+
+@pytest.mark.req("W1")
+def test_confinement_is_asked_for_by_the_paths_it_may_write(tmp_path: Path) -> None:
+    found = load(tmp_path, '[agents.bound]\nextends = "claude"\nconfine = ["~/.claude"]\n').profiles
+    assert found["bound"].confine == ("~/.claude",)
+    assert found["claude"].confine is None

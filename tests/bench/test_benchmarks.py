@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import peers
+from benchmarks import peers, recipes
 from benchmarks.table import Row, format_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +19,7 @@ CLAIMS = {
     "cold_start": ["cold start of coord inspect"],
     "appends": ["one writer: File", "one writer: SQLite", "callers: SQLite", "processes: File", "processes: SQLite"],
     "watching": ["delivery to another process: File", "idle watcher's processor time: SQLite"],
+    "etcd": ["etcd"],
     "growth": ["cost at 10,000 events and 100 keys: File", "memory of a reader that follows", "keys: SQLite"],
 }
 
@@ -39,6 +40,11 @@ def test_stores_run_beside_the_raw_loop_without_any_peer() -> None:
     (row,) = peers.measure(TINY, ())
     assert "SQLite" in row.claim
     assert row.ok is not None
+
+
+def test_recipes_are_measured_without_any_peer() -> None:
+    rows = recipes.measure(TINY, ())
+    assert [row.verdict == "" for row in rows] == [False, False, False, True] * 2
 
 
 def test_every_peer_has_a_loop_and_a_pinned_version() -> None:

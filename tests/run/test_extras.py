@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,3 +68,10 @@ def test_used_ports_are_passed_over_and_given_back_ones_return() -> None:
         assert other != first
         assert other.start > FIRST_PORT
     ports.give_back(other)
+
+
+def test_agents_that_start_at_the_same_time_get_different_ports() -> None:
+    ports = Ports(1)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: ports.take(), range(64)))
+    assert len({each.start for each in found}) == 64

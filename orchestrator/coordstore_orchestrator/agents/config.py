@@ -57,6 +57,7 @@ class _ProfileTable(_Strict):
     limits: dict[str, float] | None = None
     litter: tuple[str, ...] | None = None
     output: str | None = None
+    confine: tuple[str, ...] | None = None
     version: tuple[str, ...] | None = None
     summary: str | None = None
 

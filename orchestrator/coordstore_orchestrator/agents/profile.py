@@ -66,6 +66,8 @@ class Profile:
         limits: Limits for tasks that set none: steps, idle, deadline (seconds), cost (US dollars), attempts.
         litter: Patterns of files that it leaves in the worktree and that are nobody's work.
         output: How its output is read; ``plain`` is for what just prints.
+        confine: Where it may write beside its worktree, its branch and temporary files (``~`` is its HOME); None: it is
+            not confined. Needs a kernel with Landlock, and says so where there is none.
         version: The arguments that make the program print its version; empty: it takes too long, or cannot.
         summary: One line for people.
 
@@ -85,6 +87,7 @@ class Profile:
     limits: Mapping[str, float] = field(default_factory=dict)
     litter: tuple[str, ...] = ()
     output: str = "plain"
+    confine: tuple[str, ...] | None = None
     version: tuple[str, ...] = ("--version",)
     summary: str = ""
 

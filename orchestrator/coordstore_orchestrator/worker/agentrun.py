@@ -7,17 +7,17 @@ import logging
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from coordstore.session import events
 from coordstore_orchestrator.agents.output import open_reader
 from coordstore_orchestrator.worker.observe import START, Observer, Sight
-from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, secret_values
+from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, landlock, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from pathlib import Path
 
-    from coordstore.session import events
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.worker.process import AgentProcess, Exit, Guardian
@@ -70,6 +70,7 @@ class AgentRun:
         stop: Tells the attempt to stop.
         files: See `Sight`.
         label: Its name.
+        repository: The repository that its branch is in.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class AgentRun:
         stop: Stop,
         files: Callable[[], Awaitable[tuple[list[str], object]]],
         label: str,
+        repository: Path,
     ) -> None:
         self._claim = claim
         self._guardian = guardian
@@ -92,6 +94,7 @@ class AgentRun:
         self._stop = stop
         self._files = files
         self._label = label
+        self._repository = repository
         self._runs = 0
 
     async def run(
@@ -124,7 +127,13 @@ class AgentRun:
         capture = Capture(self._logs, name, secrets=secrets, on_line=observer.line)
         argv = profile.command(prompt_file=self._prompt, worktree=self._worktree)
         process = await self._guardian.spawn(
-            argv, cwd=self._worktree, env=env, stdin=profile.stdin(self._prompt), capture=capture, label=self._label
+            argv,
+            cwd=self._worktree,
+            env=env,
+            stdin=profile.stdin(self._prompt),
+            capture=capture,
+            label=self._label,
+            writable=self._writable(profile, env, observer),
         )
         watching = asyncio.create_task(observer.run(), name=f"observer of {self._label}")
         try:
@@ -140,6 +149,20 @@ class AgentRun:
         self._check_start(profile, observer, found, capture)
         quiet = capture.statistics().stdout_bytes == 0
         return Ran(profile, found, observer.reader.failed, observer.reader.said, observer.stop, told, quiet)
+
+    def _writable(self, profile: Profile, env: Mapping[str, str], observer: Observer) -> list[Path]:
+        """Return where an agent may write; nothing: anywhere, and when that was not wanted it is told."""
+        if profile.confine is None:
+            return []
+        if landlock.abi() == 0:
+            observer.take([events.Note(text="not confined: this kernel has no Landlock")])
+            return []
+        home = env.get("HOME", "")
+        extra = [Path(home + each[1:] if each.startswith("~") else each) for each in profile.confine]
+        record = self._prompt.with_name("trace.json")
+        if "{trace_file}" in profile.argv:
+            record.touch(mode=0o600)
+        return [self._worktree, self._repository, record, Path("/dev"), Path(env.get("TMPDIR", "/tmp")), *extra]  # noqa: S108  (where programs look for it)
 
     def _check_start(self, profile: Profile, observer: Observer, found: Exit, capture: Capture) -> None:
         """Raise when the agent never got going, for a reason that its words tell."""

@@ -220,6 +220,7 @@ class _Work:
             stop=self._stop,
             files=self._look,
             label=self._agent,
+            repository=self._site.repository.agents_path,
         )
         for at, profile in enumerate(profiles):
             self._profile, self._env = profile, self._environment(profile, prompt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import stat
+import threading
 from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import CoordError
@@ -72,6 +73,7 @@ class Ports:
     def __init__(self, size: int) -> None:
         self._size = size
         self._taken: set[int] = set()
+        self._lock = threading.Lock()  # agents start at the same time, each asking on a thread of its own
 
     def take(self) -> range:
         """Return a range of its own. Blocks.
@@ -79,10 +81,12 @@ class Ports:
         Raises:
             ExtrasRefused: There is none left.
         """
-        for first in range(FIRST_PORT, LAST_PORT - self._size, self._size):
-            if first not in self._taken and all(_is_free(port) for port in range(first, first + self._size)):
-                self._taken.add(first)
-                return range(first, first + self._size)
+        with self._lock:
+            for first in range(FIRST_PORT, LAST_PORT - self._size, self._size):
+                ports = range(first, first + self._size)
+                if first not in self._taken and all(map(_is_free, ports)):
+                    self._taken.add(first)
+                    return ports
         message = f"no {self._size} ports in a row are free between {FIRST_PORT} and {LAST_PORT}: lower worktree.ports"
         raise ExtrasRefused(message)
 

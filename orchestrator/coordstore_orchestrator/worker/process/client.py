@@ -111,6 +111,7 @@ class Guardian:
         capture: Capture,
         stdin: Path | None = None,
         label: str,
+        writable: Sequence[Path] = (),
     ) -> AgentProcess:
         """Start an agent in a session of its own.
 
@@ -124,6 +125,7 @@ class Guardian:
             capture: Takes its output; one per process.
             stdin: A file that it reads from; None: it reads nothing.
             label: A name for people.
+            writable: Where alone it, and all that it starts, may write; empty: it is not confined.
 
         Returns:
             The process, running.
@@ -135,7 +137,7 @@ class Guardian:
 
         Cancelled, nothing of the agent is left running.
         """
-        launch = Launch(argv, cwd, env, stdin, capture, label)
+        launch = Launch(argv, cwd, env, stdin, capture, label, writable)
         channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         channel.setblocking(False)
         agent = AgentProcess(launch, channel, self.is_gone)

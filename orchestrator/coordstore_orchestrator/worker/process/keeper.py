@@ -19,8 +19,9 @@ else:
     import _signal as signal
 
 if TYPE_CHECKING or __package__:
-    from coordstore_orchestrator.worker.process import plumbing, proctree
+    from coordstore_orchestrator.worker.process import landlock, plumbing, proctree
 else:
+    import landlock
     import plumbing
     import proctree
 
@@ -38,14 +39,16 @@ class Keeper:
 
     Args:
         channel: The socket to the worker, for this agent alone.
-        request: What to start: executable, directory, number of arguments, arguments, environment.
+        request: What to start: executable, directory, number of arguments, arguments, number of paths, the paths
+            that alone it may write to, environment.
         stdio: The agent's stdin, stdout and stderr.
     """
 
     def __init__(self, channel: socket.socket, request: list[bytes], stdio: Sequence[int]) -> None:
         self.channel = channel
         self.executable, self.directory, count, *rest = request
-        self.argv, environment = rest[: int(count)], rest[int(count) :]
+        self.argv, paths, rest = rest[: int(count)], int(rest[int(count)]), rest[int(count) + 1 :]
+        self.writable, environment = rest[:paths], rest[paths:]
         self.environment = dict(pair.split(b"=", 1) for pair in environment)
         self.stdio = stdio
         self.wake = plumbing.Wake()
@@ -113,6 +116,9 @@ class Keeper:
             os.umask(0o022)
             step = b"cwd"
             os.chdir(self.directory)
+            if self.writable:
+                step = b"confine"
+                landlock.restrict(self.writable)
             step = b"exec"
             os.execve(self.executable, self.argv, self.environment)  # noqa: S606 - without a shell is the point
         except OSError as error:

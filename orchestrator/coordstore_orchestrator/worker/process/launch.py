@@ -30,6 +30,7 @@ class Launch:
         stdin: A file that it reads from.
         capture: Takes its output.
         label: Its name for people.
+        writable: Where alone it may write; empty: it is not confined.
     """
 
     argv: Sequence[str]
@@ -38,6 +39,7 @@ class Launch:
     stdin: Path | None
     capture: Capture
     label: str
+    writable: Sequence[Path] = ()
     descriptors: list[int] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -71,7 +73,7 @@ class Launch:
             message = f"agent {self.label} has no command: give its argv, the program first"
             raise StartFailed(message)
         pairs = [f"{name}={value}" for name, value in self.env.items()]
-        if any("\0" in text for text in (*self.argv, str(self.cwd), *pairs)):
+        if any("\0" in text for text in (*self.argv, str(self.cwd), *map(str, self.writable), *pairs)):
             message = (
                 f"{self.argv[0]!r} cannot start with a NUL byte in its arguments or environment: pass it in a file"
             )
@@ -79,7 +81,9 @@ class Launch:
         if not self.cwd.is_dir():
             raise self.refusal(step="cwd", number=errno.ENOENT)
         executable = _find(self.argv[0], self.cwd, self.env)
-        return pack(executable, os.path.abspath(self.cwd), len(self.argv), *self.argv, *pairs)  # noqa: PTH100 - links stay
+        folder = os.path.abspath(self.cwd)  # noqa: PTH100 - links stay
+        paths = [str(len(self.writable)), *map(str, self.writable)]
+        return pack(executable, folder, len(self.argv), *self.argv, *paths, *pairs)
 
     def _open_input(self) -> int:
         try:
@@ -91,6 +95,7 @@ class Launch:
 
 _STEPS: Final = {
     "cwd": "{command!r} cannot start in {cwd} ({said}): the folder must exist and be yours to enter",
+    "confine": "{command!r} cannot be confined to its folder ({said}): the kernel needs Landlock, or leave confine out",
     "fork": "no process left for {command!r} ({said}): use fewer slots, or raise `ulimit -u`",
 }
 
