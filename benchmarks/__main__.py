@@ -9,7 +9,18 @@ import sqlite3
 import sys
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import appends, cold_start, etcd, five_agents, growth, merge, peers, recipes, watching
+from benchmarks import (
+    appends,
+    cold_start,
+    etcd,
+    etcd_clients,
+    five_agents,
+    growth,
+    merge,
+    peers,
+    recipes,
+    watching,
+)
 from benchmarks.table import format_table
 
 if TYPE_CHECKING:
@@ -25,6 +36,7 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
     "watching": watching.measure,
     "growth": growth.measure,
     "etcd": etcd.measure,
+    "etcd_clients": etcd_clients.measure,
     "merge": merge.measure,
     "recipes": recipes.measure,
 }
