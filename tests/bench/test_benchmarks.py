@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import peers, recipes
+from benchmarks import etcd_clients, peers, recipes
 from benchmarks.table import Row, format_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,8 +54,15 @@ def test_every_peer_has_a_loop_and_a_pinned_version() -> None:
     assert all(peers.version(peer)[0].isdigit() for peer in peers.PEERS)
 
 
+def test_etcd_runs_without_any_other_client() -> None:
+    (row,) = etcd_clients.measure(TINY, ())
+    assert row.claim == "etcd: 64 callers at once"
+    assert row.verdict == ""
+    assert row.figure.endswith("(nobody beside)")
+
+
 def test_every_measure_is_tried() -> None:
-    assert set(benchmarks.MEASURES) - {"peers"} == set(CLAIMS)
+    assert set(benchmarks.MEASURES) - {"peers", "etcd_clients"} == set(CLAIMS)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
