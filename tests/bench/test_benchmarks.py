@@ -62,7 +62,7 @@ def test_etcd_runs_without_any_other_client() -> None:
 
 
 def test_every_measure_is_tried() -> None:
-    assert set(benchmarks.MEASURES) - {"peers", "etcd_clients"} == set(CLAIMS)
+    assert set(benchmarks.MEASURES) - {"peers", "recipes", "etcd_clients"} == set(CLAIMS)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
