@@ -137,12 +137,12 @@ async def one_cut_off(
         lease = await stack.enter_async_context(await store.grant(ttl))
         await store.create(key, b"held", lease)
         await asyncio.sleep(ttl / 2)  # a renewal or two have been answered
-        if lease.lost:
+        lost = lease.lost
+        if lost:
             return False
         cut = time.clock_gettime(time.CLOCK_BOOTTIME)
         proxy.requests, proxy.replies = ways
         async with asyncio.timeout(PATIENCE):
-            lost = False
             while not lost:
                 gone = await asyncio.to_thread(is_gone, server, prefix, key)
                 # Looked at in this order, a holder that still believes is one that believes too long.
