@@ -123,17 +123,17 @@ def broken_by_a_pause(server: Server) -> frozenset[str]:
 
 
 PARTITIONS: Final[dict[str, Cuts]] = {
-    "leader | members": lambda leader, others: both(*((leader, other) for other in others)),
+    "leader <> members": lambda leader, others: both(*((leader, other) for other in others)),
     "leader > members": lambda leader, others: [(leader, other) for other in others],
     "members > leader": lambda leader, others: [(other, leader) for other in others],
-    "follower | members": lambda leader, others: both((others[0], leader), (others[0], others[1])),
-    "follower | leader": lambda leader, others: both((others[0], leader)),
+    "follower <> members": lambda leader, others: both((others[0], leader), (others[0], others[1])),
+    "follower <> leader": lambda leader, others: both((others[0], leader)),
     "follower > leader": lambda leader, others: [(others[0], leader)],
-    "client | leader": lambda leader, _: both((HOST, leader)),
+    "client <> leader": lambda leader, _: both((HOST, leader)),
     "client > leader": lambda leader, _: [(HOST, leader)],
     "leader > client": lambda leader, _: [(leader, HOST)],
-    "client | follower": lambda _, others: both((HOST, others[0])),
-    "client | all": lambda leader, others: both(*((HOST, each) for each in (leader, *others))),
+    "client <> follower": lambda _, others: both((HOST, others[0])),
+    "client <> all": lambda leader, others: both(*((HOST, each) for each in (leader, *others))),
     "all > client": lambda leader, others: [(each, HOST) for each in (leader, *others)],
 }
-"""Whose packets to whom are lost: ``|`` both ways, ``>`` only what the left one sends."""
+"""Whose packets to whom are lost: ``<>`` both ways, ``>`` only what the left one sends."""
