@@ -31,6 +31,7 @@ class Held:
     come to its end meanwhile), and releases at the end.
 
     Attributes:
+        gone: Whether it is known that the key is gone.
         plain: Whether nothing but its end is written when it is released.
 
     Args:
@@ -54,6 +55,7 @@ class Held:
         self._own = own
         self._cancel_body = cancel_body
         self._released = False
+        self.gone = False
         self._guard: asyncio.Task[None] | None = None
         self._struck = False
         self._requests = 0
@@ -93,6 +95,7 @@ class Held:
         try:
             if not (self._own and self.plain):
                 await self._leave()
+                self.gone = True
         finally:
             if self._own:
                 await self.lease.__aexit__(None, None, None)

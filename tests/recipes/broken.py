@@ -59,6 +59,14 @@ def lock_that_looks_before_it_takes(patch: pytest.MonkeyPatch) -> Kit:
     return Kit(Lock=Lock)
 
 
+@caught_by(lines.lock_used_again_and_again_has_one_holder)
+def lock_that_trusts_its_memory(patch: pytest.MonkeyPatch) -> Kit:
+    from coordstore.model import Check as Sound
+
+    patch.setattr("coordstore.recipes.lock.Check", lambda key, revision: Sound("never", revision=0))
+    return Kit()
+
+
 @caught_by(lines.lock_is_handed_on_in_the_order_of_asking)
 def lock_that_is_unfair(patch: pytest.MonkeyPatch) -> Kit:
     def by_name(entries: list[Any]) -> list[Any]:

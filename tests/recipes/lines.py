@@ -68,6 +68,26 @@ async def lock_has_one_holder(world: World, kit: Kit) -> None:
     assert tokens == sorted(set(tokens)), "a later holder has a higher token"
 
 
+async def lock_used_again_and_again_has_one_holder(world: World, kit: Kit) -> None:
+    stores = [await world.open() for _ in range(3)]
+    locks = [kit.Lock(store, "a", lease=await store.grant(60)) for store in stores]
+    inside, most = 0, 0
+
+    async def contend(lock: Any) -> None:
+        nonlocal inside, most
+        for _ in range(6):
+            async with await lock.acquire():
+                inside += 1
+                most = max(most, inside)
+                for _ in range(4):
+                    await asyncio.sleep(0)
+                inside -= 1
+
+    await world.soon(contend(locks[0]))
+    await world.soon(asyncio.gather(*(contend(lock) for lock in locks)))
+    assert most == 1
+
+
 async def lock_fences_off_a_former_holder(world: World, kit: Kit) -> None:
     store, other = await world.open(), await world.open()
     lock = kit.Lock(store, "a", cancel_body=False)

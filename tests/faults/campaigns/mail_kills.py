@@ -117,7 +117,7 @@ def trial(scheme: str, folder: Path, number: int, chance: random.Random) -> Outc
     every = {f"s{n}.{m}{'!' if m % POISON == POISON - 1 else ''}" for n in range(SENDERS) for m in range(each)}
     got = [line for path in folder.glob("got*") for line in path.read_text().splitlines()]
     poison = {body for body in every if body.endswith("!")}
-    failures = [f"lost: {body}" for body in sorted(every - poison - set(got))]
+    failures = [f"lost, or not handled within {DEADLINE:g} s: {body}" for body in sorted(every - poison - set(got))]
     failures += [f"not dead: {body}" for body in sorted(poison - dead)]
     failures += [f"dead: {body}" for body in sorted(dead - poison)]
     twice = len(got) - len(set(got))
