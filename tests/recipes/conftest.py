@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.recipes.world import WORLDS, Kit, World
+from tests.recipes.world import WORLDS, Kit, World, on_etcd
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
 
-@pytest.fixture(params=list(WORLDS))
+@pytest.fixture(params=[*WORLDS, "etcd"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     """Yield a store of each backend."""
-    made = WORLDS[request.param](tmp_path)
+    if request.param == "etcd":
+        made = on_etcd(request.getfixturevalue("etcd_url"))
+    else:
+        made = WORLDS[request.param](tmp_path)
     yield made
     await made.close()
 

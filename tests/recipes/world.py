@@ -145,9 +145,14 @@ def on_disk(scheme: str) -> Callable[[Path], World]:
     return lambda folder: World(scheme, lambda: open_store(f"{scheme}:{folder}/store"))
 
 
+def on_etcd(url: str) -> World:
+    """Return a world in an etcd that runs already."""
+    return World("etcd", lambda: open_store(url))
+
+
 WORLDS: dict[str, Callable[[Path], World]] = {
     "memory": lambda _: memory_world(),
     "sqlite": on_disk("sqlite"),
     "file": on_disk("file"),
 }
-"""How a world of each backend is made; whoever brings a backend adds a line."""
+"""How a world of each backend is made that needs no server; whoever brings such a backend adds a line."""
