@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(params=[*WORLDS, "etcd"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     """Yield a store of each backend."""
-    if request.param == "etcd":
-        made = on_etcd(request.getfixturevalue("etcd_url"))
-    else:
-        made = WORLDS[request.param](tmp_path)
+    made = on_etcd(request.getfixturevalue("etcd_url")) if request.param == "etcd" else WORLDS[request.param](tmp_path)
     yield made
     await made.close()
 
