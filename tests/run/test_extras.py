@@ -24,7 +24,7 @@ def test_files_are_copied_and_ports_are_each_agents_own(place: Place) -> None:
     (place.repository / "coord.toml").write_text('[worktree]\ncopy = [".env", "absent"]\nports = 3\n')
     script = "cat .env > {0}.txt; echo $COORD_PORT $COORD_PORT_LAST >> {0}.txt; git status --porcelain >> {0}.txt"
     done = place.run(place.plan({name: {"sh": script.format(name)} for name in ("x", "y")}))
-    assert done.code == 0, (done, place.tasks())
+    assert done.code == 0, {name: task["reason"] for name, task in place.tasks().items()}
     said = {name: place.show(f"{name}.txt").splitlines() for name in ("x", "y")}
     assert {lines[0] for lines in said.values()} == {"DATABASE=local"}
     ranges = [[int(word) for word in lines[1].split()] for lines in said.values()]
