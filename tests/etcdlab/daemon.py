@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.etcdlab.finding import listens
 from tests.etcdlab.network import Network
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Daemon:
         """Return whether it answers."""
         import docker
 
+        if not listens(f"unix://{self._socket}"):
+            return False
         try:
             with contextlib.closing(self.client()) as client:
                 return bool(client.ping())
