@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from coordstore.errors import CoordError, Unavailable
+from coordstore.errors import CoordError, StoreReplaced, Unavailable
 from coordstore.hostkit.paths import check_file, create_file
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class LockedFile:
 
         Raises:
             Unavailable: Somebody else held it all the time, who is named; or the file cannot be used.
+            StoreReplaced: The directory that it was in has gone.
         """
         patience = self.wait if wait is None else wait
         give_up = time.monotonic() + patience
@@ -122,9 +123,16 @@ class LockedFile:
             self._sign()
         except CoordError:
             raise
+        except FileNotFoundError as error:
+            if self._left:
+                message = f"{self.path.parent} was removed under this handle: not applied; open the store anew"
+                raise StoreReplaced(message) from error
+            raise self._unusable(error) from error
         except OSError as error:
-            message = f"{self.path} cannot be locked ({error.strerror or error}): not applied"
-            raise Unavailable(message) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> Unavailable:
+        return Unavailable(f"{self.path} cannot be locked ({error.strerror or error}): not applied")
 
     def _sign(self) -> None:
         try:
