@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import subprocess
 import tempfile
@@ -86,6 +87,14 @@ def no_blocking_call(guard_against_blocking: None) -> Iterator[list[str]]:
     blocked.clear()
     yield blocked
     assert not blocked, f"blocking calls inside a coroutine: {', '.join(blocked)}; move them to a thread"
+
+
+@pytest.fixture(autouse=True)
+def no_channel_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collect what a test of etcd left: grpc takes a lock when a channel goes, and must not in another test's loop."""
+    yield
+    if "etcd" in request.node.nodeid or any(name.startswith("etcd") for name in request.fixturenames):
+        gc.collect()
 
 
 # Environment ---------------------------------------------------------------------------------------------------------
