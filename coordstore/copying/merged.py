@@ -90,6 +90,8 @@ class Merged:
             Overtaken: Take another cut and ask again.
         """
         self._aim(cut)
+        for stream in sorted(stream for stream, at in self.cursor.items() if cut.heads.get(stream, 0) < at):
+            yield await self._note(Drop(stream))  # it is gone, or was begun anew and has not come as far again
         async for gap in self._gaps():
             yield await self._note(gap)
         while True:
@@ -232,9 +234,7 @@ class Merged:
         return found
 
     async def _gaps(self) -> AsyncGenerator[Skip | Drop]:
-        """Yield what a follow does not tell: streams that are gone, or were trimmed behind the cursor."""
-        for stream in sorted(self.cursor.keys() - self._heads.keys()):
-            yield Drop(stream)
+        """Yield what a follow does not tell: streams that are gone meanwhile, or were trimmed behind the cursor."""
         for stream in sorted(self._lag):
             at = self.cursor.get(stream, 0)
             try:

@@ -382,6 +382,22 @@ async def test_a_store_at_work_is_copied_as_it_stood_at_one_revision(
     assert await contents(target) == await contents(source)
 
 
+async def test_a_stream_begun_anew_that_has_not_come_as_far_again_is_noticed(
+    source: CoordStore, target: CoordStore
+) -> None:
+    await source.append("s", [b"%d" % number for number in range(13)])
+    async with asyncio.timeout(100), Copy(source, target) as copy:
+        await copy.catch_up()
+        await source.drop("s")
+        await source.append("s", [b"anew"] * 3)
+        await copy.catch_up()
+        assert await target.heads() == {"s": 3}
+        await source.drop("s")
+        await copy.catch_up()
+        assert await target.heads() == {}
+    assert await contents(target) == await contents(source)
+
+
 @asynccontextmanager
 async def following(copy: Copy, told: Callable[[int], None]) -> AsyncIterator[None]:
     task = asyncio.create_task(copy.follow(told))
