@@ -107,6 +107,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     for name in os.environ:
         if name.startswith(("COORD_", "GIT_", "XDG_")) and not name.startswith(KEPT):
             monkeypatch.delenv(name)
+    for name in ("COLUMNS", "LINES"):  # of somebody's terminal, or of what runs the suite in several processes
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import etcd_clients, peers, recipes
+from benchmarks import etcd_clients, merge, peers, recipes
 from benchmarks.table import Row, format_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +47,11 @@ def test_recipes_are_measured_without_any_peer() -> None:
     assert [row.verdict == "" for row in rows] == [False, False, False, True] * 2
 
 
+def test_a_run_with_validation_is_measured_without_a_peer(tmp_path: Path) -> None:
+    row = merge._whole_run(tmp_path, 1)
+    assert row.ok is not None
+
+
 def test_every_peer_has_a_loop_and_a_pinned_version() -> None:
     from benchmarks.peer_loops import KINDS
 
@@ -62,7 +67,7 @@ def test_etcd_runs_without_any_other_client() -> None:
 
 
 def test_every_measure_is_tried() -> None:
-    assert set(benchmarks.MEASURES) - {"peers", "recipes", "etcd_clients"} == set(CLAIMS)
+    assert set(benchmarks.MEASURES) - {"peers", "recipes", "etcd_clients", "merge"} == set(CLAIMS)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.merge.land import land, release_epoch, take_epoch
+from coordstore_orchestrator.merge.scratch import Scratch
 
 HOOKS = [
     *("applypatch-msg", "commit-msg", "fsmonitor-watchman", "post-applypatch", "post-checkout", "post-commit"),
@@ -129,8 +130,10 @@ async def test_nothing_that_an_agent_planted_runs(world: Any, repo: Any, tmp_pat
     assert {violation.rule for violation in found} == {"git", "submodule"}
     await integration.merge(tip, left, message="m")
     merged = (await integration.merge(world.base, tip, message="m")).oid
-    async with integration.scratch(merged, tmp_path / "scratch"):
-        pass
+    async with Scratch(session, tmp_path / "scratch") as scratch:
+        for commit in (merged, tip, merged):  # made anew, then turned into another commit and back
+            async with scratch.checkout(commit):
+                pass
     epoch = await take_epoch(world.user, "s1", world.base)
     await land(world.user, integration.path, "s1", merged, epoch)
     await release_epoch(world.user, "s1", epoch)
