@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coordstore_sqlite.faults import checksum
+from coordstore_sqlite.faults import checksum, record_checksum
 from coordstore_sqlite.reads import Cut, covered
 
 if TYPE_CHECKING:
@@ -146,11 +146,12 @@ class Draft:
 
     def append(self, position: int, append: Append) -> int:
         """Add a record at the current revision; return its sequence."""
-        stream, data = append.stream, append.data
-        sequence = self._heads[stream] = self.head(stream) + 1
+        stream, data, revision = append.stream, append.data, self.revision
+        known = self._heads.get(stream)
+        sequence = self._heads[stream] = (self.head(stream) if known is None else known) + 1
         self._moved_heads.add(stream)
-        check = checksum(data, stream, sequence, self.revision)
-        self._records.append((self.revision, position, stream, sequence, check, data))
+        check = record_checksum(data, stream, sequence, revision)
+        self._records.append((revision, position, stream, sequence, check, data))
         return sequence
 
     def delete_all(self, keys: Iterable[str]) -> int:

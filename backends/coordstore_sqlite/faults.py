@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from coordstore.errors import CoordError, Corrupt, Unavailable
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["checksum", "damaged", "translate", "translated"]
+__all__ = ["checksum", "damaged", "record_checksum", "translate", "translated"]
 
 # SQLITE_ERROR: a statement of ours does not fit the tables, so they are not ours any more.
 _DAMAGE = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR))
@@ -45,7 +45,12 @@ def translated(path: Path) -> Iterator[None]:
 
 def checksum(value: bytes, *facts: object) -> int:
     """Return the checksum of a row: its bytes and what belongs to them."""
-    return zlib.crc32(value, zlib.crc32(repr(facts).encode()))
+    return crc32(value, crc32(repr(facts).encode()))
+
+
+def record_checksum(data: bytes, stream: str, sequence: int, revision: int) -> int:
+    """Return `checksum` of a record's row; a name of the grammar needs no quoting."""
+    return crc32(data, crc32(f"('{stream}', {sequence}, {revision})".encode()))
 
 
 def damaged(name: str, number: int | None = None) -> Corrupt:
