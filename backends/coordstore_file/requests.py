@@ -34,7 +34,7 @@ class Transact:
 
     def apply(self, draft: Draft, leases: LeaseFile) -> Committed:
         """Commit it."""
-        return _commit(draft, engine.decide(draft, self.txn, _Live(leases)))
+        return _commit(draft, engine.decide(draft, self.txn, _Live(leases) if self.txn.writes else ()))
 
 
 @dataclass(frozen=True, slots=True)
