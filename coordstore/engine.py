@@ -227,9 +227,7 @@ def decide(state: State, txn: Transaction, live: Collection[int]) -> Commit:
     return _commit(state, Commit(revision, changes, tuple(records)))
 
 
-def _changes(
-    state: State, writes: Iterable[Put | Delete], revision: int, live: Collection[int]
-) -> tuple[Change, ...]:
+def _changes(state: State, writes: Iterable[Put | Delete], revision: int, live: Collection[int]) -> tuple[Change, ...]:
     for write in writes:
         lease = write.lease if isinstance(write, Put) else None
         if isinstance(lease, int) and lease not in live:

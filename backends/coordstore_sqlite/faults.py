@@ -24,7 +24,8 @@ def translate(error: BaseException, path: Path) -> CoordError:
     if isinstance(error, CoordError):
         return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _DAMAGE or "decode to UTF-8" in str(error):
+    # The driver decodes names of the schema, and SQLite's message that quotes a damaged one.
+    if code in _DAMAGE or isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error):
         return Corrupt(f"{path} is damaged or no database ({error}): restore it from a backup; nothing was reset")
     if code == sqlite3.SQLITE_FULL:
         return Unavailable(f"the disk of {path} is full: not applied; make room and try again")
@@ -37,7 +38,7 @@ def translated(path: Path) -> Iterator[None]:
     """Raise the library's errors for those of the body, in which nothing is written."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         if isinstance(error, CoordError):
             raise
         raise translate(error, path) from error
