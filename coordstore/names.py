@@ -90,6 +90,8 @@ def _is_key(text: str) -> bool:
 
 def check_stream(stream: object) -> str:
     """Return the stream's name when it is in the allowed form; see `check_key`."""
+    if type(stream) is str and len(stream) <= KEY_MAX and _is_key(stream):
+        return stream
     return check_key(stream, "stream")
 
 

@@ -44,7 +44,9 @@ class Transact:
                 draft.put(position, write)
             else:
                 deleted += draft.delete(position, write.key)
-        heads = {append.stream: draft.append(position, append) for position, append in enumerate(txn.appends)}
+        heads = {}
+        for position, append in enumerate(txn.appends):
+            heads[append.stream] = draft.append(position, append)
         return Committed(draft.revision, deleted, heads)
 
     def _refuse(self, draft: Draft, leases: LeaseFile) -> None:

@@ -37,7 +37,7 @@ __all__ = ["HISTORY", "Writer"]
 
 HISTORY: Final = 10_000
 """Revisions of history that are kept at least."""
-_WAL_BYTES: Final = 4 * 1024 * 1024
+_WAL_BYTES: Final = 8 * 1024 * 1024
 """The write-ahead log's length from which on it is checkpointed."""
 _SWEEP_WAIT: Final = 0.25
 """Seconds that a sweep alone waits for the lock: somebody else will do it."""
