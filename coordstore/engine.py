@@ -24,7 +24,7 @@ from coordstore.names import prefix_bounds, under
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from coordstore.model import Check, Transaction
+    from coordstore.model import Check, Delete, Transaction
 
     Keys = list[str]
     Records = list[Record]
@@ -214,14 +214,26 @@ def decide(state: State, txn: Transaction, live: Collection[int]) -> Commit:
         Conflict: One of its checks does not hold.
         LeaseLost: It puts a key on a lease that is not live.
     """
-    _check(state, txn)
-    for write in txn.writes:
+    if txn.fence is not None or txn.checks:
+        _check(state, txn)
+    revision = state.revision + 1
+    changes = _changes(state, txn.writes, revision, live) if txn.writes else ()
+    heads: dict[str, int] = {}
+    records = []
+    for append in txn.appends:
+        stream = append.stream
+        sequence = heads[stream] = (heads[stream] if stream in heads else state.head(stream)) + 1
+        records.append(Record(stream, sequence, revision, append.data))
+    return _commit(state, Commit(revision, changes, tuple(records)))
+
+
+def _changes(state: State, writes: Iterable[Put | Delete], revision: int, live: Collection[int]) -> tuple[Change, ...]:
+    for write in writes:
         lease = write.lease if isinstance(write, Put) else None
         if isinstance(lease, int) and lease not in live:
             raise lease_lost(lease)
-    revision = state.revision + 1
     changes = []
-    for write in txn.writes:
+    for write in writes:
         old = state.get(write.key)
         if isinstance(write, Put):
             created = old.create_revision if old else revision
@@ -229,12 +241,7 @@ def decide(state: State, txn: Transaction, live: Collection[int]) -> Commit:
             changes.append(Change(write.key, entry))
         elif old is not None:
             changes.append(Change(write.key, None))
-    heads: dict[str, int] = {}
-    records = []
-    for append in txn.appends:
-        heads[append.stream] = heads.get(append.stream, state.head(append.stream)) + 1
-        records.append(Record(append.stream, heads[append.stream], revision, append.data))
-    return _commit(state, Commit(revision, tuple(changes), tuple(records)))
+    return tuple(changes)
 
 
 def decide_delete_prefix(state: State, prefix: str) -> Commit:

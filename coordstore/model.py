@@ -298,17 +298,25 @@ class Transaction:
             InvalidKey, InvalidArgument, TooLarge: As `of` says.
         """
         name = names.check_stream(stream)
-        appends = tuple([Append(name, names.check_record(data)) for data in records])
-        made = cls((), (), appends, None if fence is None else _checked_fence(fence))
-        _check_sizes(made)
+        appends, size = [], 0
+        for data in records:
+            record = names.check_record(data)
+            appends.append(Append(name, record))
+            size += len(name) + len(record)
+        made = cls((), (), tuple(appends), None if fence is None else _checked_fence(fence))
+        if size > names.TRANSACTION_BYTES_MAX or len(appends) > names.TRANSACTION_WRITES_MAX:
+            _check_sizes(made)
         return made
 
     @property
     def size(self) -> int:
         """Bytes of all values and records."""
-        size = sum([len(append.data) for append in self.appends])
-        if self.writes:
-            size += sum([len(write.value) for write in self.writes if isinstance(write, Put)])
+        size = 0
+        for append in self.appends:
+            size += len(append.data)
+        for write in self.writes:
+            if isinstance(write, Put):
+                size += len(write.value)
         return size
 
 

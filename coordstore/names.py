@@ -8,6 +8,7 @@ first one may begin with ``@``, which marks the names that the library keeps for
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -71,7 +72,7 @@ def check_key(key: object, what: str = "key") -> str:
     Raises:
         InvalidKey: It is not; the message shows it (shortened) and the form.
     """
-    if isinstance(key, str) and len(key) <= KEY_MAX and _KEY.fullmatch(key):
+    if isinstance(key, str) and len(key) <= KEY_MAX and (_is_key(key) if type(key) is str else _KEY.fullmatch(key)):
         return key
     shown = repr(key)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({len(shown)} characters)"
@@ -81,8 +82,16 @@ def check_key(key: object, what: str = "key") -> str:
     raise InvalidKey(message)
 
 
+# A store is asked for the same names over and over.
+@functools.lru_cache(maxsize=2048)
+def _is_key(text: str) -> bool:
+    return _KEY.fullmatch(text) is not None
+
+
 def check_stream(stream: object) -> str:
     """Return the stream's name when it is in the allowed form; see `check_key`."""
+    if type(stream) is str and len(stream) <= KEY_MAX and _is_key(stream):
+        return stream
     return check_key(stream, "stream")
 
 
@@ -140,6 +149,8 @@ def check_value(value: object, what: str = "value", limit: int = VALUE_MAX) -> b
 
 def check_record(data: object) -> bytes:
     """Return a record's data as bytes when it is some and short enough; see `check_value`."""
+    if type(data) is bytes and len(data) <= RECORD_MAX:
+        return data
     return check_value(data, "record", RECORD_MAX)
 
 

@@ -33,7 +33,8 @@ class Draft(State):
         self.swept = False
         self._base = base
         self._changed: dict[str, Entry | None] = {}
-        self._spans: dict[str, tuple[int, int]] = {}
+        self._heads: dict[str, int] = {}
+        self._firsts: dict[str, int] = {}
 
     def evolve(self, commit: Commit) -> None:
         """Take a commit in."""
@@ -42,11 +43,11 @@ class Draft(State):
         for change in commit.changes:
             self._changed[change.key] = change.entry
         for record in commit.records:
-            self._spans[record.stream] = (self._span(record.stream)[0], record.sequence)
+            self._heads[record.stream] = record.sequence
         for name, upto in commit.trimmed.items():
-            self._spans[name] = (upto + 1, self.head(name))
+            self._firsts[name] = upto + 1
         for name in commit.dropped:
-            self._spans[name] = (1, 0)
+            self._firsts[name], self._heads[name] = 1, 0
         self.revision = commit.revision
         self.commits.append(commit)
 
@@ -70,18 +71,21 @@ class Draft(State):
 
     def head(self, name: str) -> int:
         """Return the last sequence of a stream."""
-        return self._span(name)[1]
+        if name in self._heads:
+            return self._heads[name]
+        stream = self._base.streams.get(name)
+        return stream.head if stream else 0
 
     def spans(self, prefix: str) -> dict[str, tuple[int, int]]:
         """Return the span of one stream, which is all that decisions ask for."""
-        return {prefix: self._span(prefix)} if self.head(prefix) else {}
+        head = self.head(prefix)
+        return {prefix: (self._first(prefix), head)} if head else {}
 
-    def _span(self, name: str) -> tuple[int, int]:
-        known = self._spans.get(name)
-        if known is None:
-            stream = self._base.streams.get(name)
-            known = self._spans[name] = (stream.first, stream.head) if stream else (1, 0)
-        return known
+    def _first(self, name: str) -> int:
+        if name in self._firsts:
+            return self._firsts[name]
+        stream = self._base.streams.get(name)
+        return stream.first if stream else 1
 
     def _entries_changed(self) -> Iterator[Entry]:
         return (entry for entry in self._changed.values() if entry is not None)

@@ -28,6 +28,8 @@ _SEED: Final = 0x66696C65
 _COMMIT: Final = struct.Struct("<QIIII")
 _CHANGE: Final = struct.Struct("<HIQQ")
 _RECORD: Final = struct.Struct("<HIQ")
+_APPEND: Final = struct.Struct("<QIIIIHIQ")
+"""A commit and its only record."""
 _TRIM: Final = struct.Struct("<HQ")
 _DROP: Final = struct.Struct("<H")
 _GONE: Final = 0xFFFFFFFF
@@ -54,8 +56,9 @@ def _check(length: int, before: int, content: bytes) -> int:
 
 def framed(content: bytes, before: int) -> tuple[bytes, int]:
     """Return the frame of a content behind the frame with this check, and its own check."""
-    check = _check(len(content), before, content)
-    return _HEAD.pack(len(content), before, check) + content, check
+    length = len(content)
+    check = zlib.crc32(content, zlib.crc32(b"%d %d" % (length, before), _SEED))
+    return _HEAD.pack(length, before, check) + content, check
 
 
 def frames(fs: FileSystem, handle: int, start: int, end: int, before: int | None) -> Iterator[Frame]:
@@ -100,6 +103,11 @@ def checked(buffer: bytes, skip: int, offset: int, before: int | None) -> Frame 
 def encode(commit: Commit) -> bytes:
     """Return a commit as bytes."""
     changes, records, trimmed, dropped = commit.changes, commit.records, commit.trimmed, commit.dropped
+    if len(records) == 1 and not (changes or trimmed or dropped):
+        # What most commits are.
+        record = records[0]
+        name, data = record.stream.encode(), record.data
+        return _APPEND.pack(commit.revision, 0, 1, 0, 0, len(name), len(data), record.sequence) + name + data
     parts = [_COMMIT.pack(commit.revision, len(changes), len(records), len(trimmed), len(dropped))]
     for change in changes:
         key, entry = change.key.encode(), change.entry
@@ -121,6 +129,11 @@ def encode(commit: Commit) -> bytes:
 def decode(content: bytes) -> Commit:
     """Return the commit that `encode` made these bytes of."""
     revision, changes, records, trims, drops = _COMMIT.unpack_from(content)
+    if records == 1 and not (changes or trims or drops):
+        length, size, sequence = _RECORD.unpack_from(content, _COMMIT.size)
+        data = _APPEND.size + length
+        stream = content[_APPEND.size : data].decode()
+        return Commit(revision, (), (Record(stream, sequence, revision, content[data : data + size]),))
     reader = _Reader(content, _COMMIT.size)
     return Commit(
         revision,

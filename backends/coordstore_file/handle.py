@@ -25,7 +25,7 @@ from coordstore_file.upkeep import Upkeep
 from coordstore_file.writer import Writer, translate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from coordstore.model import Batch, Entry, Listing, Record, Transaction
@@ -162,9 +162,9 @@ class FileStore(StoreBase):
         self._upkeep.soon()
         return answers
 
-    async def do_transact(self, txn: Transaction) -> Committed:
+    def do_transact(self, txn: Transaction) -> Awaitable[Committed]:
         """Apply a transaction in the next batch."""
-        return await self._batches.submit(requests.Transact(txn), txn.size)
+        return self._batches.submit(requests.Transact(txn), txn.size)
 
     async def do_delete_prefix(self, prefix: str) -> int:
         """Remove keys."""

@@ -281,6 +281,11 @@ def _shown(data: bytes) -> tuple[bytes, bytes]:
 
 def _is_json(text: str) -> bool:
     try:
+        if _scan(text, 0)[1] == len(text):
+            return True
+    except (StopIteration, ValueError, RecursionError):
+        """There may be white space around it, which the decoder takes and its scanner does not."""
+    try:
         _decoder.decode(text)
     except (ValueError, RecursionError):
         return False
@@ -299,3 +304,4 @@ def _data(kind: bytes, shown: bytes) -> bytes | None:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse)
+_scan = vars(_decoder)["scan_once"]

@@ -18,13 +18,15 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import Corrupt, StoreReplaced, Unavailable
-from coordstore_file.frames import decode
+from coordstore_file.frames import FRAME_SIZE, decode
 from coordstore_file.log import Log, pack_place
 from coordstore_file.mark import MARK_SIZE, Mark, Place
 from coordstore_file.replica import Replica
 from coordstore_file.snapshot import Snapshots
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coordstore.engine import Commit
     from coordstore.hostkit import StoreLock
     from coordstore_file._fs import FileSystem
@@ -80,6 +82,11 @@ class Journal:
     def snapshot(self) -> int:
         """The segment before which the newest snapshot known here stands; 0: there is none."""
         return self._snapshot
+
+    @property
+    def behind(self) -> int:
+        """How many bytes of log lie behind that snapshot, about."""
+        return (self.at.segment - max(self._snapshot, 1)) * _SEGMENT + self.at.offset
 
     @property
     def floor(self) -> int:
@@ -183,7 +190,7 @@ class Journal:
             Corrupt: The log is damaged below the mark.
         """
         for _ in range(_RACES):
-            self._check_path()
+            self.check_path()
             mark, good = self._read_mark()
             if mark is None or not (good or locked):
                 message = f"{self.layout.mark} is damaged: write to the store, or open it again, which repairs it"
@@ -275,11 +282,24 @@ class Journal:
 
     def evolve(self, frame: Frame, commit: Commit) -> None:
         """Take in the commit of a frame that follows the last one."""
-        self.log.segment(self.at.segment).note(commit.revision, frame.offset)
-        self.replica.evolve(commit, pack_place(self.at.segment, frame.offset))
-        self.at, self.check = Place(self.at.segment, frame.end), frame.check
+        self.evolve_all((frame,), (commit,))
 
-    def _check_path(self) -> None:
+    def evolve_all(self, frames: Sequence[Frame], commits: Sequence[Commit]) -> None:
+        """Take in the commits of frames that follow the last one."""
+        number, evolve = self.at.segment, self.replica.evolve
+        segment, base = self.log.segment(number), pack_place(number, 0)
+        for frame, commit in zip(frames, commits, strict=True):
+            offset, content, self.check = frame
+            segment.note(commit.revision, offset)
+            evolve(commit, base + offset)
+            self.at = Place(number, offset + FRAME_SIZE + len(content))
+
+    def check_path(self) -> None:
+        """Refuse to go on when another store lies at the path, or none.
+
+        Raises:
+            StoreReplaced: That is so.
+        """
         found = self.fs.find(self._mark_path)
         if found is None or found.identity != self._identity:
             how = "removed" if found is None else "replaced by another one"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from coordstore.model import Record
 from coordstore_file.frames import decode
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from coordstore_file.replica import Stream
 
 __all__ = ["Positioned", "StreamView"]
+
+_GLANCE: Final = 4096
 
 Positioned: TypeAlias = tuple[Record, int]
 """A record and its position among the records of its transaction."""
@@ -162,8 +164,12 @@ class StreamView:
         path = self._path(name, files[-1])
         handle = self._fs.open(path)
         try:
+            size = self._fs.size(handle)
+            last = self._last(name, handle, durable, size)
+            if last is not None:
+                return _End(stream.born, files[-1], size, last.sequence)
             end = durable
-            for offset, raw in lines(self._fs, handle, durable, self._fs.size(handle)):
+            for offset, raw in lines(self._fs, handle, durable, size):
                 found = parse(name, raw)
                 if found is None:
                     self._fs.truncate(handle, offset)
@@ -172,6 +178,15 @@ class StreamView:
         finally:
             self._fs.close(handle)
         return _End(stream.born, files[-1], end, sequence) if sequence else None
+
+    def _last(self, name: str, handle: int, durable: int, size: int) -> Record | None:
+        """Return the record of the last line, None when that is long or damaged; the lines before it are not read."""
+        begin = max(durable, size - _GLANCE)
+        before, found, line = (b"\n" + self._fs.read(handle, size - begin, begin)).rpartition(b"\n{")
+        if not found or (begin > durable and not before):
+            return None
+        told = parse(name, b"{" + line)
+        return told[0] if told else None
 
     def _reset(self, name: str, stream: Stream) -> _End:
         """Take away all lines that are no durable home."""

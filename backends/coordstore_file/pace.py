@@ -12,8 +12,8 @@ __all__ = ["paced"]
 
 Item = TypeVar("Item")
 
-_STRETCH: Final = 0.0005
-"""Seconds of work between two pauses; the interpreter itself would let a thread go on ten times as long."""
+_STRETCH: Final = 0.00025
+"""Seconds of work between two pauses; the interpreter itself would let a thread go on twenty times as long."""
 _PAUSE: Final = 0.00005
 
 

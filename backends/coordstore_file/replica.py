@@ -152,8 +152,12 @@ class Replica:
         return self.recent[bisect.bisect_right(self.recent, revision, key=lambda commit: commit.revision) :]
 
     def _remember(self, commit: Commit) -> None:
-        size = sum(len(change.entry.value) for change in commit.changes if change.entry)
-        size += sum(len(record.data) for record in commit.records)
+        size = 0
+        for change in commit.changes:
+            if change.entry:
+                size += len(change.entry.value)
+        for record in commit.records:
+            size += len(record.data)
         self.recent.append(commit)
         self._sizes.append(size)
         self._size += size

@@ -26,7 +26,7 @@ class Request(Protocol):
         """Decide, then move the draft; an error of the contract is raised before it moves."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transact:
     """A checked transaction."""
 
@@ -34,7 +34,7 @@ class Transact:
 
     def apply(self, draft: Draft, leases: LeaseFile) -> Committed:
         """Commit it."""
-        return _commit(draft, engine.decide(draft, self.txn, _Live(leases)))
+        return _commit(draft, engine.decide(draft, self.txn, _Live(leases) if self.txn.writes else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +124,5 @@ class _Live(Collection[int]):
 def _commit(draft: Draft, commit: engine.Commit) -> Committed:
     draft.evolve(commit)
     heads = {record.stream: record.sequence for record in commit.records}
-    deleted = sum(change.entry is None for change in commit.changes)
+    deleted = sum([change.entry is None for change in commit.changes]) if commit.changes else 0
     return Committed(commit.revision, deleted, heads)

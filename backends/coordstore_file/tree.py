@@ -65,8 +65,12 @@ class Tree:
 
     # --- following the store ----------------------------------------------------------------------------
 
-    def show(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Show what has been committed since the tree was written last; stop early when told to."""
+    def show(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Show what has been committed since the tree was written last; tell whether that is all.
+
+        Args:
+            stopped: Whether to stop early; asked between two rounds.
+        """
         while not stopped():
             shown = self._shown()
             work = self._work(shown) if shown is not None else None
@@ -78,7 +82,8 @@ class Tree:
                 self._write(work)
                 self._tell(work.revision, whole=True)
             if not work.more:
-                return
+                return True
+        return False
 
     def check(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Put right what somebody changed by hand since the tree was written last."""

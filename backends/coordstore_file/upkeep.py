@@ -1,4 +1,8 @@
-"""Upkeep, in a thread of its own: the tree follows the store within a moment, and a log that has grown is compacted."""
+"""Upkeep, in a thread of its own: the tree follows the store within a moment, and a log that has grown is compacted.
+
+It gives way to a burst of commits, which it would make half as slow: the tree then follows in parts, one part in ten
+of the time, and compaction waits until the burst is over or the log has grown eightfold.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,12 @@ _SHARE: Final = 10
 """The tree takes one part in so many of the time."""
 _RARELY: Final = 1.0
 """Seconds between two looks at most, while somebody else shows what all commit."""
+_BUSY: Final = 256 * 1024
+"""Bytes of log between two looks from which on upkeep gives way: it shows a part, and compacts later."""
+_SLICE: Final = 0.1
+"""Seconds that it then shows, about."""
+_BEHIND: Final = 8
+"""It gives way no more once the log is so many times as long as one that is compacted."""
 _LONGEST: Final = 5.0
 """Seconds between two tries when it fails."""
 _WAIT: Final = 0.5
@@ -58,6 +68,7 @@ class Upkeep:
         self._thread = thread
         self._counters = counters
         self._pause = _PAUSE
+        self._seen = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[None] | None = None
         self._again = False
@@ -137,13 +148,18 @@ class Upkeep:
 
     def _show(self, last: bool = False, wait: float = _WAIT) -> None:  # noqa: FBT001, FBT002  (called by an executor)
         began = time.monotonic()
+        busy = self._busy() and not (last or wait)
         try:
             with self._turn.held(wait):
                 if self._compaction.due() and not last:
-                    # First, so that no line is made twice.
-                    self._compaction.run(None)
-                    self._counters["compactions"] += 1
-                self._tree.show()
+                    if busy:
+                        self._again = True
+                    else:
+                        # First, so that no line is made twice.
+                        self._compaction.run(None)
+                        self._counters["compactions"] += 1
+                shown = self._tree.show(lambda: busy and time.monotonic() > began + _SLICE)
+                self._again = self._again or not shown
         except (CoordError, OSError) as error:
             # What was committed stands; the next one who shows or compacts makes up for it.
             self._counters["upkeep_failed"] += 1
@@ -153,6 +169,12 @@ class Upkeep:
         else:
             self._counters["shown"] += 1
             self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), _RARELY)
+
+    def _busy(self) -> bool:
+        """Tell whether much has been committed since the last look, and upkeep can wait."""
+        behind = self._journal.behind
+        grown, self._seen = behind - self._seen, behind
+        return grown > _BUSY and behind < _BEHIND * self._compaction.limit
 
     def _tell(self, what: str, error: Exception) -> None:
         # Somebody else who is at it is no news: he shows our commits as well.

@@ -10,12 +10,14 @@ would say.
 
 from __future__ import annotations
 
+import bisect
 import copy
 import logging
+import operator
 from typing import TYPE_CHECKING, Final
 
 from coordstore import engine
-from coordstore.errors import CoordError, OutcomeUnknown, Unavailable
+from coordstore.errors import CoordError, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.hostkit import Outcome
 from coordstore.model import Committed
 from coordstore_file.draft import Draft
@@ -39,6 +41,7 @@ _SWEEP_WAIT: Final = 0.25
 """Seconds that a sweep alone waits for the lock: somebody else will do it."""
 
 _log = logging.getLogger("coordstore.file")
+_offset: Final = operator.attrgetter("offset")
 
 Answers = list[Outcome[Committed]]
 
@@ -92,7 +95,18 @@ class Writer:
         except (CoordError, OSError) as error:
             if only_sweeps:
                 _log.warning("leases that are due could not be ended yet: %s", error)
-            return [Outcome(error=_own(translate(error, self.journal.layout.root), error)) for _ in requests]
+            told = self._told(error)
+            return [Outcome(error=_own(told, error)) for _ in requests]
+
+    def _told(self, error: Exception) -> CoordError:
+        """Return what to raise for everybody; a store that is gone shows first in its lock, which cannot be opened."""
+        try:
+            self.journal.check_path()
+        except StoreReplaced as replaced:
+            return replaced
+        except OSError:
+            """What went wrong before is told."""
+        return translate(error, self.journal.layout.root)
 
     def close(self) -> None:
         """Close its files."""
@@ -142,10 +156,9 @@ class Writer:
             return self._poison(error)
         self._counters["commits"] += 1
         with journal.mutex:
-            for frame, commit in zip(made, draft.commits, strict=True):
-                # A reader of this process may have seen the mark and been faster.
-                if frame.offset >= journal.at.offset:
-                    journal.evolve(frame, commit)
+            # A reader of this process may have seen the mark and been faster.
+            seen = bisect.bisect_left(made, journal.at.offset, key=_offset)
+            journal.evolve_all(made[seen:], draft.commits[seen:])
             journal.mark = mark
         return None
 

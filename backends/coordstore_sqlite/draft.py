@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coordstore_sqlite.faults import checksum
+from coordstore_sqlite.faults import checksum, record_checksum
 from coordstore_sqlite.reads import Cut, covered
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Draft:
         self._changes: list[tuple[object, ...]] = []
         self._records: list[tuple[object, ...]] = []
         self._moved_heads: set[str] = set()
+        self._new: set[str] = set()
         self.swept = False
         self.purged = 0
 
@@ -146,11 +147,13 @@ class Draft:
 
     def append(self, position: int, append: Append) -> int:
         """Add a record at the current revision; return its sequence."""
-        stream, data = append.stream, append.data
-        sequence = self._heads[stream] = self.head(stream) + 1
+        stream, data, revision = append.stream, append.data, self.revision
+        sequence = self._heads[stream] = (self._heads.get(stream) or self.head(stream)) + 1
         self._moved_heads.add(stream)
-        check = checksum(data, stream, sequence, self.revision)
-        self._records.append((self.revision, position, stream, sequence, check, data))
+        if sequence == 1:
+            self._new.add(stream)
+        check = record_checksum(data, stream, sequence, revision)
+        self._records.append((revision, position, stream, sequence, check, data))
         return sequence
 
     def delete_all(self, keys: Iterable[str]) -> int:
@@ -209,8 +212,10 @@ class Draft:
         if self._records:
             many("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", self._records)
         if self._moved_heads:
-            many(_HEAD, [(stream, self._heads[stream]) for stream in self._moved_heads])
-        for kept in (self._deletes, self._puts, self._changes, self._records, self._moved_heads):
+            heads = self._heads
+            many(_MOVED, [(heads[stream], stream) for stream in self._moved_heads if stream not in self._new])
+            many(_BEGUN, [(stream, heads[stream]) for stream in self._new])
+        for kept in (self._deletes, self._puts, self._changes, self._records, self._moved_heads, self._new):
             kept.clear()
 
     def known(self) -> Known:
@@ -231,4 +236,5 @@ _PUT = (
     "ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, create_revision = excluded.create_revision, "
     "lease = excluded.lease, checksum = excluded.checksum, value = excluded.value"
 )
-_HEAD = "INSERT INTO streams VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET head = excluded.head"
+_MOVED = "UPDATE streams SET head = ? WHERE name = ?"
+_BEGUN = "INSERT INTO streams VALUES (?, 1, ?)"

@@ -24,7 +24,7 @@ from coordstore_sqlite.faults import translated
 from coordstore_sqlite.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from coordstore.model import Batch, Entry, Listing, Record, Transaction
@@ -190,9 +190,9 @@ class SqliteStore(StoreBase):
         self._notifier.moved(self._writer.seen)
         return answers
 
-    async def do_transact(self, txn: Transaction) -> Committed:
+    def do_transact(self, txn: Transaction) -> Awaitable[Committed]:
         """Apply a transaction in the next batch."""
-        return await self._batches.submit(requests.Transact(txn), txn.size)
+        return self._batches.submit(requests.Transact(txn), txn.size)
 
     async def do_delete_prefix(self, prefix: str) -> int:
         """Remove keys."""

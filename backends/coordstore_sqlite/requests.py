@@ -23,7 +23,7 @@ class Request(Protocol):
         """Decide, then write; an error of the contract is raised before anything is written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transact:
     """A checked transaction."""
 
@@ -31,9 +31,11 @@ class Transact:
 
     def apply(self, draft: Draft, leases: LeaseFile) -> Committed:
         """Compare the fence, then the checks, then write at a revision of its own."""
-        self._refuse(draft, leases)
-        writes = self.txn.writes
-        if not self.txn.appends and not any(isinstance(w, Put) or draft.look(w.key).revision for w in writes):
+        txn = self.txn
+        writes = txn.writes
+        if txn.fence is not None or txn.checks or writes:
+            self._refuse(draft, leases)
+        if not txn.appends and not any(isinstance(w, Put) or draft.look(w.key).revision for w in writes):
             return Committed(draft.revision)
         draft.revision += 1
         deleted = 0
@@ -42,7 +44,9 @@ class Transact:
                 draft.put(position, write)
             else:
                 deleted += draft.delete(position, write.key)
-        heads = {append.stream: draft.append(position, append) for position, append in enumerate(self.txn.appends)}
+        heads = {}
+        for position, append in enumerate(txn.appends):
+            heads[append.stream] = draft.append(position, append)
         return Committed(draft.revision, deleted, heads)
 
     def _refuse(self, draft: Draft, leases: LeaseFile) -> None:

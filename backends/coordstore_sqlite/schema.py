@@ -23,6 +23,8 @@ __all__ = ["APPLICATION_ID", "FORMAT", "beside", "check", "create"]
 
 APPLICATION_ID: Final = 0x636F7264
 FORMAT: Final = 1
+_PAGE: Final = 2048
+"""Bytes: each stream that grows changes an index page of its own, and whole pages are what a commit writes."""
 
 _TABLES: Final = """
 CREATE TABLE about (line INTEGER PRIMARY KEY, text TEXT NOT NULL);
@@ -149,7 +151,8 @@ def check(database: sqlite3.Connection, path: Path) -> str:
 
 def _build(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-        for pragma in ("journal_mode=MEMORY", "synchronous=OFF", f"application_id={APPLICATION_ID}"):
+        pragmas = (f"page_size={_PAGE}", "journal_mode=MEMORY", "synchronous=OFF", f"application_id={APPLICATION_ID}")
+        for pragma in pragmas:
             database.execute(f"PRAGMA {pragma}")
         database.execute(f"PRAGMA user_version={FORMAT}")
         database.executescript(f"BEGIN;{_TABLES}COMMIT;")

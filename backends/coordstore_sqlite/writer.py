@@ -21,6 +21,7 @@ from coordstore_sqlite.draft import Draft
 from coordstore_sqlite.faults import translate
 from coordstore_sqlite.requests import Sweep
 from coordstore_sqlite.schema import beside
+from coordstore_sqlite.wal import WriteAheadLog
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -36,8 +37,8 @@ __all__ = ["HISTORY", "Writer"]
 
 HISTORY: Final = 10_000
 """Revisions of history that are kept at least."""
-_WAL_BYTES: Final = 4 * 1024 * 1024
-"""The write-ahead log's size from which on it is checkpointed."""
+_WAL_BYTES: Final = 8 * 1024 * 1024
+"""The write-ahead log's length from which on it is checkpointed."""
 _SWEEP_WAIT: Final = 0.25
 """Seconds that a sweep alone waits for the lock: somebody else will do it."""
 
@@ -76,8 +77,7 @@ class Writer:
         self._clock = clock
         self._counters = counters
         self._identity = identity
-        self._wal = beside(path, "-wal")
-        self._checkpoint_from = _WAL_BYTES
+        self._wal = WriteAheadLog(beside(path, "-wal"))
 
     def write(self, database: sqlite3.Connection, requests: Sequence[Request]) -> Answers:
         """Write a batch and tell what became of each request; blocks."""
@@ -86,7 +86,7 @@ class Writer:
             with self.lock.held(_SWEEP_WAIT if only_sweeps else None):
                 self.check_file()
                 return self._write(database, requests)
-        except (CoordError, sqlite3.Error, OSError) as error:
+        except (CoordError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
             if only_sweeps:
                 _log.warning("leases that are due could not be ended yet: %s", error)
             return [Outcome(error=_own(translate(error, self.path), error)) for _ in requests]
@@ -202,13 +202,14 @@ class Writer:
     def _checkpoint(self, database: sqlite3.Connection) -> None:
         """Move the log's content into the database, as far as readers let it; a failure costs nothing but room."""
         try:
-            if self._wal.stat().st_size < self._checkpoint_from:
+            if not self._wal.due(_WAL_BYTES):
                 return
+            kind = "TRUNCATE" if self._wal.overlong(_WAL_BYTES) else "PASSIVE"
             database.execute("PRAGMA busy_timeout = 0")
-            (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (_, frames, _) = database.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
             database.execute("PRAGMA busy_timeout = 5000")
             self._counters["checkpoints"] += 1
-            self._checkpoint_from = self._wal.stat().st_size + _WAL_BYTES // 4 if busy else _WAL_BYTES
+            self._wal.checkpointed(frames, _WAL_BYTES)
         except (sqlite3.Error, OSError) as error:
             self.poisoned = True
             _log.warning("checkpoint of %s failed: %s", self.path, error)

@@ -22,7 +22,7 @@ Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome(Generic[Result]):
     """What became of one request: a result, or an error to raise to whoever asked."""
 
@@ -64,8 +64,8 @@ class Batches(Generic[Request, Result]):
         """Show how many wait."""
         return f"<Batches {len(self._queue)} waiting>"
 
-    async def submit(self, request: Request, size: int = 0) -> Result:
-        """Have a request written and return its result; raise its error.
+    def submit(self, request: Request, size: int = 0) -> asyncio.Future[Result]:
+        """Have a request written; the future, which is awaited at once, has its result or error.
 
         Args:
             request: What to write.
@@ -80,7 +80,7 @@ class Batches(Generic[Request, Result]):
         self._queue.append(_Waiting(request, size, answer))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="group-commit")
-        return await answer
+        return answer
 
     async def aclose(self) -> None:
         """Refuse what is not sealed yet and wait for the batch that is. Cancelled: the queue is closed all the same."""
@@ -102,8 +102,7 @@ class Batches(Generic[Request, Result]):
                     self._worker = None
                     raise
             else:
-                for waiting, outcome in zip(batch, outcomes, strict=True):
-                    _answer(waiting, outcome)
+                _tell(batch, outcomes)
             # Let those who were answered ask again before the next batch is sealed.
             await asyncio.sleep(0)
         self._worker = None
@@ -122,13 +121,15 @@ class Batches(Generic[Request, Result]):
 _CLOSED = "this store handle was closed before the write began: not applied; open the store again"
 
 
-def _answer(waiting: _Waiting[Request, Result], outcome: Outcome[Result]) -> None:
-    if waiting.answer.done():
-        return
-    if outcome.error is not None:
-        waiting.answer.set_exception(outcome.error)
-    else:
-        waiting.answer.set_result(outcome.result)  # type: ignore[arg-type]  # no error: there is a result
+def _tell(batch: Sequence[_Waiting[Request, Result]], outcomes: Sequence[Outcome[Result]]) -> None:
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        answer = waiting.answer
+        if answer.done():
+            continue
+        if outcome.error is None:
+            answer.set_result(outcome.result)  # type: ignore[arg-type]  # no error: there is a result
+        else:
+            answer.set_exception(outcome.error)
 
 
 def _fail(waiting: _Waiting[Request, Result], error: BaseException) -> None:

@@ -64,6 +64,7 @@ class LockedFile:
         self.wait = wait
         self.fd = -1
         self._left: list[int] = []
+        self._gate = threading.Lock()
         self._mutex = threading.Lock()
         _open_files.add(self)
 
@@ -84,7 +85,14 @@ class LockedFile:
         """
         patience = self.wait if wait is None else wait
         give_up = time.monotonic() + patience
-        if not self._mutex.acquire(timeout=patience):
+        # Whoever waits for the mutex holds the gate, so a thread that takes the lock again at once is behind him.
+        if not self._gate.acquire(timeout=patience):
+            raise self._waited(patience)
+        try:
+            taken = self._mutex.acquire(timeout=max(give_up - time.monotonic(), 0))
+        finally:
+            self._gate.release()
+        if not taken:
             raise self._waited(patience)
         try:
             self._enter(_Turn(give_up, patience))

@@ -19,7 +19,7 @@ from coordstore.store.lease import Lease
 from coordstore.store.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
     from types import TracebackType
 
     from coordstore.model import Batch, Entry, HasId, LeaseInfo, Listing, Record, Resolution, StoreInfo
@@ -68,8 +68,8 @@ class StoreBase(abc.ABC):
         """Return `CoordStore.list` of checked arguments."""
 
     @abc.abstractmethod
-    async def do_transact(self, txn: Transaction) -> Committed:
-        """Apply a checked transaction, or raise as `CoordStore.transact` says."""
+    def do_transact(self, txn: Transaction) -> Awaitable[Committed]:
+        """Apply a checked transaction, or raise as `CoordStore.transact` says; awaited at once."""
 
     @abc.abstractmethod
     async def do_delete_prefix(self, prefix: str) -> int:
@@ -256,7 +256,10 @@ class StoreBase(abc.ABC):
             message = f"append takes a sequence of one or more records, not {type(records).__name__}: [b'…']"
             raise InvalidArgument(message)
         txn = Transaction.appending(stream, records, fence)
-        return (await self.commit(txn)).heads[stream]
+        # As `commit` does: what is called most often is spared a coroutine.
+        self.ensure_open()
+        self.counters["transactions"] += 1
+        return (await self.do_transact(txn)).heads[stream]
 
     async def read(self, stream: str, after: int = 0, limit: int | None = None) -> Records:
         """Return records of a stream; see `CoordStore.read`."""
