@@ -57,7 +57,7 @@ def _check(length: int, before: int, content: bytes) -> int:
 def framed(content: bytes, before: int) -> tuple[bytes, int]:
     """Return the frame of a content behind the frame with this check, and its own check."""
     length = len(content)
-    check = zlib.crc32(content, zlib.crc32(b"%d %d" % (length, before), _SEED))
+    check = _check(length, before, content)
     return _HEAD.pack(length, before, check) + content, check
 
 
