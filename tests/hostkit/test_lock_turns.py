@@ -26,7 +26,7 @@ def test_a_holder_that_comes_back_at_once_does_not_starve_who_waits(tmp_path: Pa
     turns = 0
     with file.held():
         waiter.start()
-        while not file._gate.locked():  # noqa: SLF001  (that it waits shows nowhere else)
+        while not file._gate.locked():
             """Until it waits."""
     while not came.is_set():
         with file.held():
