@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -177,3 +178,32 @@ async def test_the_log_is_compacted_by_itself_and_its_size_is_bounded(
             assert not (await anext(feed)).reset
     assert sum(file.stat().st_size for file in (path / ".coord/log").iterdir()) < 500_000
     assert len(list((path / ".coord/snapshot").iterdir())) == 1
+
+
+async def test_compaction_gives_way_to_a_burst_and_follows_when_it_is_over(
+    path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordstore_file.compaction.LOG_BYTES", 20_000)
+    monkeypatch.setattr("coordstore_file.upkeep._BUSY", 0)
+    monkeypatch.setattr("coordstore_file.upkeep._SLICE", -1)
+    async with open_store(url) as store:
+        for _ in range(40):
+            await store.append("s", [b"x" * 1000])
+        # Nothing is committed any more, so nobody but upkeep itself can make it look again.
+        while not store.statistics().get("compactions"):
+            await asyncio.sleep(0.01)
+    assert len(list((path / ".coord/snapshot").iterdir())) == 1
+
+
+@pytest.mark.parametrize("last", [b"", b'{"sequence":3', b"no line\n"])
+async def test_the_end_of_lines_is_found_behind_what_is_damaged(path: Path, url: str, last: bytes) -> None:
+    async with open_store(url) as store:
+        await store.append("s", [b"one", b"x" * 9000])
+    (file,) = (path / "s").iterdir()
+    with file.open("ab") as lines:
+        lines.write(last)
+    async with open_store(url) as store:
+        await store.append("s", [b"three"])
+    assert [line[:13] for line in file.read_bytes().splitlines()] == [
+        b'{"sequence":%d' % number for number in (1, 2, 3)
+    ]
