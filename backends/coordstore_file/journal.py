@@ -190,7 +190,7 @@ class Journal:
             Corrupt: The log is damaged below the mark.
         """
         for _ in range(_RACES):
-            self.check_path()
+            self._check_path()
             mark, good = self._read_mark()
             if mark is None or not (good or locked):
                 message = f"{self.layout.mark} is damaged: write to the store, or open it again, which repairs it"
@@ -294,12 +294,7 @@ class Journal:
             evolve(commit, base + offset)
             self.at = Place(number, offset + FRAME_SIZE + len(content))
 
-    def check_path(self) -> None:
-        """Refuse to go on when another store lies at the path, or none.
-
-        Raises:
-            StoreReplaced: That is so.
-        """
+    def _check_path(self) -> None:
         found = self.fs.find(self._mark_path)
         if found is None or found.identity != self._identity:
             how = "removed" if found is None else "replaced by another one"

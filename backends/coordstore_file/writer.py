@@ -17,7 +17,7 @@ import operator
 from typing import TYPE_CHECKING, Final
 
 from coordstore import engine
-from coordstore.errors import CoordError, OutcomeUnknown, StoreReplaced, Unavailable
+from coordstore.errors import CoordError, OutcomeUnknown, Unavailable
 from coordstore.hostkit import Outcome
 from coordstore.model import Committed
 from coordstore_file.draft import Draft
@@ -95,18 +95,7 @@ class Writer:
         except (CoordError, OSError) as error:
             if only_sweeps:
                 _log.warning("leases that are due could not be ended yet: %s", error)
-            told = self._told(error)
-            return [Outcome(error=_own(told, error)) for _ in requests]
-
-    def _told(self, error: Exception) -> CoordError:
-        """Return what to raise for everybody; a store that is gone shows first in its lock, which cannot be opened."""
-        try:
-            self.journal.check_path()
-        except StoreReplaced as replaced:
-            return replaced
-        except OSError:
-            """What went wrong before is told."""
-        return translate(error, self.journal.layout.root)
+            return [Outcome(error=_own(translate(error, self.journal.layout.root), error)) for _ in requests]
 
     def close(self) -> None:
         """Close its files."""
