@@ -461,3 +461,22 @@ async def test_a_repository_that_was_not_opened_says_so(tmp_path: Path) -> None:
     session = SessionRepository(tmp_path / "x")
     with pytest.raises(GitError, match=r"is not open: call create\(\) first"):
         await session.restore()
+
+
+@pytest.mark.req("G4", "M12")
+async def test_what_a_dying_git_moves_while_a_worktree_is_removed_is_no_error(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.add("t1.1")
+    unlink, moved = os.unlink, []
+
+    def late(path: Any, *, dir_fd: int | None = None) -> None:
+        unlink(path, dir_fd=dir_fd)
+        if path == "index":
+            moved.append(path)
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "unlink", late)
+    await world.session.remove_worktree("t1.1")
+    assert moved
+    assert not [path for path in world.session.path.rglob("*") if "t1.1" in path.parts]

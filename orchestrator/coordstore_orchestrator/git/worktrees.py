@@ -153,7 +153,8 @@ class Worktrees:
             shutil.rmtree(folder, onerror=_make_writable)
         for path in (self.admin(agent), record):  # the record goes last: it knows what is left to do
             if path.exists():
-                shutil.rmtree(path)
+                # A git of a run that was killed may still be at work in it, and move its index meanwhile.
+                shutil.rmtree(path, onerror=_make_writable)
 
 
 def refuse_place(path: Path, forbidden: Iterable[Path]) -> None:
