@@ -56,7 +56,7 @@ class Blocked(blockbuster.BlockingError):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def guard_against_blocking() -> Iterator[None]:
+def guard_against_blocking() -> Iterator[blockbuster.BlockBuster]:
     """Watch for blocking calls that our packages make on a thread whose event loop runs."""
     patch = pytest.MonkeyPatch()
     patch.setattr(blockbuster_module, "BlockingError", Blocked)
@@ -76,13 +76,13 @@ def guard_against_blocking() -> Iterator[None]:
         # The entry points are read once in a process; whoever opens a store has to know them first.
         function.can_block_in("coordstore/plugins.py", "plugin_manager")
     guard.activate()
-    yield
+    yield guard
     guard.deactivate()
     patch.undo()
 
 
 @pytest.fixture(autouse=True)
-def no_blocking_call(guard_against_blocking: None) -> Iterator[list[str]]:
+def no_blocking_call(guard_against_blocking: blockbuster.BlockBuster) -> Iterator[list[str]]:
     """Fail a test in whose coroutines something blocked, also when the error was swallowed; yield what was noted."""
     blocked.clear()
     yield blocked

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from coordstore.errors import Corrupt, StoreReplaced, Unavailable
 from coordstore_file.frames import FRAME_SIZE, decode
 from coordstore_file.log import Log, pack_place
-from coordstore_file.mark import MARK_SIZE, Mark, Place
+from coordstore_file.mark import MARK_SIZE, Mark, Place, check_follows
 from coordstore_file.replica import Replica
 from coordstore_file.snapshot import Snapshots
 
@@ -199,7 +199,7 @@ class Journal:
                 self._mark_damaged, mark = True, max(mark, self.mark, key=lambda mark: mark.turn)
             if mark == self.mark:
                 return
-            self._check_mark(mark)
+            check_follows(mark, self.mark, self._store_id, self.layout.root)
             with contextlib.suppress(FileNotFoundError):
                 self._follow(mark)
                 self.mark = mark
@@ -299,17 +299,6 @@ class Journal:
         if found is None or found.identity != self._identity:
             how = "removed" if found is None else "replaced by another one"
             message = f"the store in {self.layout.root} was {how} under this handle: open it anew"
-            raise StoreReplaced(message)
-
-    def _check_mark(self, mark: Mark) -> None:
-        if mark.store_id != self._store_id:
-            message = f"{self.layout.root} holds another store now ({mark.store_id.hex()}): open it anew"
-            raise StoreReplaced(message)
-        if mark.revision < self.mark.revision or mark.committed < self.mark.committed:
-            message = (
-                f"{self.layout.root} went back from revision {self.mark.revision} to {mark.revision} "
-                "(a restored backup?): open it anew"
-            )
             raise StoreReplaced(message)
 
     def _read_mark(self) -> tuple[Mark | None, bool]:

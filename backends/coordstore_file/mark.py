@@ -16,9 +16,14 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-__all__ = ["MARK_SIZE", "Mark", "Place"]
+from coordstore.errors import StoreReplaced
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["MARK_SIZE", "Mark", "Place", "check_follows"]
 
 _MAGIC: Final = b"coordmrk"
 _BODY: Final = struct.Struct("<8sII16s16s8Q")
@@ -91,3 +96,25 @@ def _parsed(raw: bytes) -> Mark | None:
     segment, offset, synced_segment, synced, revision, snapshot, floor, turn = numbers
     places = Place(segment, offset), Place(synced_segment, synced)
     return Mark(store_id, boot, *places, revision, snapshot, floor, bool(bad), turn)
+
+
+def check_follows(mark: Mark, known: Mark, store_id: bytes, root: Path) -> None:
+    """Check that a mark which was read can come after one that is known.
+
+    Args:
+        mark: What was read.
+        known: The last one of this handle.
+        store_id: The store that the handle is on.
+        root: Where it lies, for the message.
+
+    Raises:
+        StoreReplaced: It is another store's, or an older state of this one.
+    """
+    if mark.store_id != store_id:
+        message = f"{root} holds another store now ({mark.store_id.hex()}): open it anew"
+        raise StoreReplaced(message)
+    if mark.revision < known.revision or mark.committed < known.committed:
+        message = (
+            f"{root} went back from revision {known.revision} to {mark.revision} (a restored backup?): open it anew"
+        )
+        raise StoreReplaced(message)
