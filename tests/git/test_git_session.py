@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coordstore.errors import InvalidArgument
+from coordstore_orchestrator.git import leftovers
 from coordstore_orchestrator.git.errors import GitError, WorktreeRefused
 from coordstore_orchestrator.git.session import SessionRepository
 from coordstore_orchestrator.git.user import UserRepository
@@ -480,3 +481,15 @@ async def test_what_a_dying_git_moves_while_a_worktree_is_removed_is_no_error(
     await world.session.remove_worktree("t1.1")
     assert moved
     assert not [path for path in world.session.path.rglob("*") if "t1.1" in path.parts]
+
+
+@pytest.mark.req("M12")
+async def test_a_worktree_without_any_index_can_be_asked_again(world: Any) -> None:
+    tree = await world.add("t1.1")
+    (tree.path / "new").write_text("x")
+    record = world.session.path / "worktrees/t1.1"
+    (record / "index").unlink(missing_ok=True)
+    env = {"GIT_DIR": str(record), "GIT_WORK_TREE": str(tree.path), "GIT_INDEX_FILE": str(record / "index")}
+    work = leftovers.Work(world.session.path, world.session.agents_path / "objects", env, tree.path)
+    found = await leftovers._with_new_index(work, ["ls-files", "--others"])
+    assert found.stdout == b"new\n"

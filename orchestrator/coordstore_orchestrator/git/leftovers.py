@@ -10,6 +10,7 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordstore_orchestrator.git.errors import WorktreeRefused
@@ -19,7 +20,6 @@ from coordstore_orchestrator.git.run import git, text_of, to_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from coordstore_orchestrator.git.objects import Identity
     from coordstore_orchestrator.git.run import GitResult
@@ -108,7 +108,8 @@ async def _changed(work: Work, ignore: Sequence[str]) -> list[str]:
 
 async def _with_new_index(work: Work, args: Sequence[str]) -> GitResult:
     """Ask again with an index made from HEAD: the agent's was damaged, or of a kind that ours cannot follow."""
-    await to_end(os.unlink, work.env["GIT_INDEX_FILE"])
+    # Killed while the worktree was being made, there is none yet.
+    await to_end(Path(work.env["GIT_INDEX_FILE"]).unlink, missing_ok=True)
     await git(["read-tree", "HEAD"], cwd=work.folder, env=work.env)
     return await git(args, cwd=work.folder, env=work.env)
 
