@@ -1,8 +1,9 @@
 """Build the wheel and try it the way a stranger would: installed, away from the checkout, on every Python at hand.
 
 The names that the wheel would put at the top of site-packages are asserted first. Then it is installed into a fresh
-environment of this interpreter, where every module is imported, `coord` says its version, and the shipped conformance
-suite runs against the installed packages. The same happens on Python 3.12 and 3.13 where they are found.
+environment of this interpreter without the etcd extra, where all the other modules are imported, `coord` says its
+version, and the shipped conformance suite runs against the installed packages; with the extra every module is imported.
+The same happens on Python 3.12 and 3.13 where they are found, side by side: what each printed comes in one piece.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,9 +25,8 @@ SUITE = ROOT / "tests" / "conformance"
 IMPORT_ALL = """
 import importlib, pathlib, pkgutil, sys
 here = pathlib.Path(sys.prefix)
-names = ["coordstore", "coordstore_etcd", "coordstore_file", "coordstore_orchestrator", "coordstore_sqlite"]
 count = 0
-for name in names:
+for name in sys.argv[1:]:
     package = importlib.import_module(name)
     assert here in pathlib.Path(package.__file__).parents, f"{name} came from {package.__file__}, not from the wheel"
     for module in pkgutil.walk_packages(package.__path__, name + "."):
@@ -34,6 +35,9 @@ for name in names:
             count += 1
 print(f"imported {count} modules on Python {sys.version.split()[0]}")
 """
+
+ALONE = ("coordstore", "coordstore_file", "coordstore_orchestrator", "coordstore_sqlite")
+ETCD = "coordstore_etcd"  # its modules need what the extra "etcd" installs
 
 SETTINGS = """\
 [pytest]
@@ -47,12 +51,16 @@ markers =
 """
 
 
-def run(*argv: str | Path, cwd: Path = ROOT) -> None:
-    """Run a command with nothing of the checkout on its import path, or end with its status."""
+def run(*argv: str | Path, cwd: Path = ROOT) -> str:
+    """Run a command with nothing of the checkout on its import path; return what it printed, or end with that."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    done = subprocess.run([str(word) for word in argv], cwd=cwd, env=environment, check=False)
+    words = [str(word) for word in argv]
+    done = subprocess.run(
+        words, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode:
-        sys.exit(f"failed with {done.returncode}: {' '.join(str(word) for word in argv)[:200]}")
+        sys.exit(f"{done.stdout}failed with {done.returncode}: {' '.join(words)[:200]}")
+    return done.stdout
 
 
 def works(candidate: str | Path, version: str) -> bool:
@@ -81,22 +89,25 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def environment(python: Path | str, folder: Path, wheel: Path) -> Path:
-    """Make an environment with the wheel in it and return its interpreter."""
-    run(python, "-m", "venv", "--clear", folder)
-    inside = folder / "bin" / "python"
-    run(inside, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, f"{wheel}[testing]")
-    return inside
+def install(python: Path, wheel: Path, extra: str) -> None:
+    """Install the wheel with one of its extras."""
+    run(python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, f"{wheel}[{extra}]")
 
 
-def attempt(python: Path, scratch: Path) -> None:
-    """Import everything, ask `coord` for its version, and run the conformance suite, all outside the checkout."""
-    run(python, "-I", "-c", IMPORT_ALL, cwd=scratch)
-    run(python.parent / "coord", "--version", cwd=scratch)
+def attempt(python: Path, wheel: Path, folder: Path) -> str:
+    """Install, import, ask `coord` for its version, run the conformance suite; all outside the checkout."""
+    scratch, inside = folder / "scratch", folder / "venv" / "bin" / "python"
+    scratch.mkdir(parents=True)
+    run(python, "-m", "venv", folder / "venv")
+    install(inside, wheel, "testing")
+    told = run(inside, "-I", "-c", IMPORT_ALL, *ALONE, cwd=scratch)
+    told += run(inside.parent / "coord", "--version", cwd=scratch)
     if SUITE.is_dir():
         suite = shutil.copytree(SUITE, scratch / "conformance", ignore=shutil.ignore_patterns("__pycache__"))
         (suite / "pytest.ini").write_text(SETTINGS)
-        run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", suite, cwd=scratch)
+        told += run(inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", suite, cwd=scratch)
+    install(inside, wheel, "etcd")
+    return told + run(inside, "-I", "-c", IMPORT_ALL, *ALONE, ETCD, cwd=scratch)
 
 
 def main() -> None:
@@ -108,11 +119,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="coordstore-wheel-") as made:
         folder = Path(made)
         wheel = build(folder)
-        for number, python in enumerate(interpreters):
-            scratch = folder / f"scratch-{number}"
-            scratch.mkdir()
-            print(f"== {wheel.name} on {python}", flush=True)
-            attempt(environment(python, folder / f"venv-{number}", wheel), scratch)
+        with ThreadPoolExecutor() as pool:
+            tried = [pool.submit(attempt, python, wheel, folder / str(n)) for n, python in enumerate(interpreters)]
+            for python, attempted in zip(interpreters, tried, strict=True):
+                print(f"== {wheel.name} on {python}\n{attempted.result()}", flush=True)
 
 
 if __name__ == "__main__":
