@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coordstore.errors import CoordError
 from coordstore.url import StoreURL
+from coordstore_file.store import open_file
+from coordstore_sqlite.store import open_sqlite
 from tests.faults.deeds import DEEDS, Dial, attempted
 from tests.faults.stage import Actor, url_in
 
@@ -110,11 +112,7 @@ async def opened(url: str, dial: Dial) -> StoreBase:
     """Open a store on a clock of the test."""
     where = StoreURL.parse(url)
     if where.scheme == "file":
-        from coordstore_file.store import open_file
-
         return await open_file(where, dial)
-    from coordstore_sqlite.store import open_sqlite
-
     return await open_sqlite(where, dial)
 
 
