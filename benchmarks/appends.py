@@ -25,6 +25,8 @@ SHARE: Final = 0.7
 CALLERS: Final = 64
 CALLERS_GOAL: Final = 8
 PROCESSES_GOAL: Final = 1
+PATIENCE: Final = 60
+"""Seconds in which all processes begin."""
 
 
 def measure(scale: float = 1.0) -> list[Row]:
@@ -124,8 +126,9 @@ async def _all_ready(gate: Path, processes: int) -> float:
     """Wait until so many processes have come here; return when they begin: a moment after the last one came."""
     with gate.open("ab", buffering=0) as file:
         file.write(b".")
-    while (found := gate.stat()).st_size < processes:
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(PATIENCE):  # one that failed will not come
+        while (found := gate.stat()).st_size < processes:
+            await asyncio.sleep(0.02)
     begin = found.st_mtime + 0.2
     await asyncio.sleep(begin - time.time())
     return begin

@@ -65,9 +65,15 @@ class Compaction:
         self.limit = LOG_BYTES
 
     def due(self) -> bool:
-        """Tell whether the log has grown long; may be asked at any time."""
+        """Tell whether the log has grown long, as far as is known here; may be asked at any time."""
         at = self._journal.at
         return at.offset > self.limit or at.segment > max(self._journal.snapshot, 1)
+
+    def still_due(self) -> bool:
+        """Tell whether nobody else has compacted since this handle looked at the store."""
+        with self._journal.mutex:
+            self._journal.refresh()
+        return self.due()
 
     def run(self, keep: int | None) -> int:
         """Compact and return the floor.

@@ -13,6 +13,7 @@ Methods are called with `mutex` held, those that write with the store's lock as 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import threading
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,8 @@ _TRIES: Final = 1000
 """Readings of the mark while somebody writes it."""
 _OPEN_WAIT: Final = 0.5
 """Seconds that opening waits for a writer, to see whether it lives."""
+_SOME: Final = 128
+"""Frames that are taken in at once."""
 _RACES: Final = 20
 """Times that a compaction may get in the way of one refresh."""
 
@@ -275,14 +278,11 @@ class Journal:
         self.at, self.check = Place(following.number, following.start), following.check
 
     def _take(self, end: int) -> None:
-        for frame in self.log.frames(self.at, end, self.check):
-            self.evolve(frame, decode(frame.content))
+        found = self.log.frames(self.at, end, self.check)
+        while some := tuple(itertools.islice(found, _SOME)):
+            self.evolve_all(some, [decode(frame.content) for frame in some])
         if self.at.offset != end:
             raise self.log.damaged(self.at)
-
-    def evolve(self, frame: Frame, commit: Commit) -> None:
-        """Take in the commit of a frame that follows the last one."""
-        self.evolve_all((frame,), (commit,))
 
     def evolve_all(self, frames: Sequence[Frame], commits: Sequence[Commit]) -> None:
         """Take in the commits of frames that follow the last one."""
@@ -347,8 +347,7 @@ class Journal:
         revision = commits[-1].revision if commits else self.replica.revision
         mark = self.mark._replace(boot=self._boot, committed=end, synced=end, revision=revision)
         mark = self.write_mark(mark._replace(snapshot=self._snapshot, floor=self.floor))
-        for frame, commit in zip(whole, commits, strict=True):
-            self.evolve(frame, commit)
+        self.evolve_all(whole, commits)
         self.mark = mark
 
     def _sync(self, handle: int) -> None:

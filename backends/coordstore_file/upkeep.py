@@ -154,7 +154,7 @@ class Upkeep:
                 if self._compaction.due() and not last:
                     if busy:
                         self._again = True
-                    else:
+                    elif self._compaction.still_due():
                         # First, so that no line is made twice.
                         self._compaction.run(None)
                         self._counters["compactions"] += 1

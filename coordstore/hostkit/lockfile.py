@@ -6,7 +6,8 @@ the file is never unlinked), which shows that the file system has it. From then 
 descriptor that stays open: the same lock, at a sixtieth of the cost. Should somebody else unlink the file, the next
 turn notices and goes on with the file at the path, as everybody else does.
 
-Who waits tries again at once, then ever more rarely: many processes that try all the time leave none for the holder.
+Who finds it taken tries again for a moment, then stands in the kernel's line: of many processes each has its turn, and
+none of them takes the holder's time by trying.
 
 A forked child has no part in the lock: filelock lets go of it there, and we of our descriptor.
 """
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from filelock import FileLock, Timeout
 
 from coordstore.errors import CoordError, StoreReplaced, Unavailable
+from coordstore.hostkit.line import Place
 from coordstore.hostkit.paths import check_file, create_file
 
 if TYPE_CHECKING:
@@ -34,10 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["LockedFile", "StoreLock"]
 
 _PAUSE: Final = 0.0004
-"""Seconds between two tries while somebody else holds it, at first."""
-_PATIENT: Final = 8
-"""The pause is one part in so many of the time waited already."""
-_LONGEST: Final = 0.01
+"""Seconds between two tries while somebody else holds it."""
+_TRIES: Final = 3
+"""Tries before standing in line, which costs a thread."""
 _LINE: Final = 128
 
 
@@ -63,7 +64,9 @@ class LockedFile:
         self.path = path
         self.wait = wait
         self.fd = -1
+        self._by = -1
         self._left: list[int] = []
+        self._place: Place | None = None
         self._gate = threading.Lock()
         self._mutex = threading.Lock()
         _open_files.add(self)
@@ -108,7 +111,7 @@ class LockedFile:
         for descriptor in (self.fd, *self._left):
             if descriptor >= 0:
                 os.close(descriptor)
-        self.fd, self._left = -1, []
+        self.fd, self._by, self._left, self._place = -1, -1, [], None
 
     def forget(self) -> None:
         """Let go in a forked child, whatever the parent was doing."""
@@ -156,9 +159,9 @@ class LockedFile:
             self.fd = self._open()
         try:
             if fresh:
-                self._prove(turn)
+                self._prove()
             self._lock(turn)
-            if self.at_path():
+            if self.at_path() and os.path.samestat(os.fstat(self.fd), os.fstat(self._by)):
                 if fresh:
                     self.opened()
                 return True
@@ -177,12 +180,17 @@ class LockedFile:
         self.fd = -1
 
     def _lock(self, turn: _Turn) -> None:
-        began = time.monotonic()
-        while not self._taken():
-            now = time.monotonic()
-            if now >= turn.give_up:
+        for _ in range(_TRIES):
+            if self._taken():
+                return
+            if time.monotonic() + _PAUSE >= turn.give_up:
                 raise self._waited(turn.patience)
-            time.sleep(min(max((now - began) / _PATIENT, _PAUSE), _LONGEST, turn.give_up - now))
+            time.sleep(_PAUSE)
+        if self._place is None or not self._place.kept():
+            self._place = Place(self.path)
+        if not self._place.wait(max(turn.give_up - time.monotonic(), 0)):
+            raise self._waited(turn.patience)
+        self._by = self._place.fd
 
     def _taken(self) -> bool:
         """Take the lock if nobody else has it."""
@@ -190,26 +198,25 @@ class LockedFile:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        self._by = self.fd
         return True
 
     def _unlock(self) -> None:
-        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        by, self._by = self._by, -1
+        if by < 0:
+            return
+        if self._place is not None and by == self._place.fd:
+            self._place.leave()
+            self._place = None
+        else:
+            fcntl.flock(by, fcntl.LOCK_UN)
 
-    def _prove(self, turn: _Turn) -> None:
-        """Take the native lock once by way of filelock, which refuses where there is none."""
-        native = FileLock(
-            self.path,
-            mode=0o600,
-            thread_local=False,
-            poll_interval=_PAUSE,
-            fallback_to_soft=False,
-            preserve_lock_file=True,
-        )
-        try:
-            native.acquire(timeout=max(turn.give_up - time.monotonic(), 0))
-        except Timeout as error:
-            raise self._waited(turn.patience) from error
-        native.release()
+    def _prove(self) -> None:
+        """Try the native lock once by way of filelock, which refuses where there is none; taken is as good as free."""
+        native = FileLock(self.path, mode=0o600, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
+        with contextlib.suppress(Timeout):
+            native.acquire(timeout=0)
+            native.release()
 
     def _waited(self, patience: float) -> Unavailable:
         message = f"{self.path} was held for {patience:g} s by {self.holder()}: not applied; look at that process"
@@ -231,8 +238,7 @@ class LockedFile:
             there = os.lstat(self.path)
         except FileNotFoundError:
             return False
-        here = os.fstat(self.fd)
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        return os.path.samestat(there, os.fstat(self.fd))
 
 
 class StoreLock(LockedFile):
