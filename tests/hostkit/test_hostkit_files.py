@@ -96,8 +96,9 @@ def test_a_forked_child_does_not_keep_the_lock(lock: StoreLock, tmp_path: Path) 
         os.read(ready, 1)
     # The parent dies without unlocking: here, its file is closed.
     with lock.held():
-        os.close(lock.fd)
-        lock.fd = os.open(os.devnull, os.O_RDWR)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, lock.fd)
+        os.close(nothing)
     other = StoreLock(tmp_path / "lock", 1)
     with other.held():
         assert not select.select([ready], [], [], 0)[0]
