@@ -278,13 +278,15 @@ class Transaction:
             TooLarge: Too many writes or checks, or too many bytes.
         """
         made = cls(
-            tuple(_checked_write(write) for write in writes),
-            tuple(_checked_check(check) for check in checks),
-            tuple(_checked_append(append) for append in appends),
+            tuple([_checked_write(write) for write in writes]),
+            tuple([_checked_check(check) for check in checks]),
+            tuple([_checked_append(append) for append in appends]),
             _checked_fence(fence),
         )
-        _check_once([write.key for write in made.writes], "writes")
-        _check_once([check.key for check in made.checks], "checks")
+        if len(made.writes) > 1:
+            _check_once([write.key for write in made.writes], "writes")
+        if len(made.checks) > 1:
+            _check_once([check.key for check in made.checks], "checks")
         _check_sizes(made)
         return made
 
@@ -337,7 +339,10 @@ def lease_id(lease: HasId | int | None) -> int | None:
 
 def _checked_write(write: object) -> Put | Delete:
     if isinstance(write, Put):
-        return Put(names.check_key(write.key), names.check_value(write.value), lease_id(write.lease))
+        key, value = names.check_key(write.key), names.check_value(write.value)
+        if write.lease is None and value is write.value:
+            return write
+        return Put(key, value, lease_id(write.lease))
     if isinstance(write, Delete):
         names.check_key(write.key)
         return write

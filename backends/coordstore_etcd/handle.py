@@ -22,7 +22,7 @@ from coordstore_etcd.reads import Reader, entry_of
 from coordstore_etcd.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 
     from coordstore.model import Entry, Transaction
     from coordstore.store import Clock
@@ -130,9 +130,9 @@ class EtcdStore(StoreBase):
         revision, kvs, more = await self._reader.scan(spans, limit, keys_only=keys_only)
         return Listing(revision, [entry_of(self._layout, kv) for kv in kvs], more)
 
-    async def do_transact(self, txn: Transaction) -> Committed:
+    def do_transact(self, txn: Transaction) -> Awaitable[Committed]:
         """Apply a transaction."""
-        return await self._writer.commit(txn)
+        return self._writer.commit(txn)
 
     async def do_delete_prefix(self, prefix: str) -> int:
         """Remove keys."""

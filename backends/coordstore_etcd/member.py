@@ -49,8 +49,12 @@ _LOOK: Final = (0.002, 0.05)
 def described(method: str) -> tuple[str, Any, Any]:
     """Return a method's path, what serialises its requests, and what makes its answers from bytes."""
     name = _NAMES.get(method, method)
-    take, give = getattr(messages, f"{name}Request"), getattr(messages, f"{name}Response")
-    return f"/etcdserverpb.{_SERVICES[method]}/{method}", take.SerializeToString, give.FromString
+    answer = getattr(messages, f"{name}Response")
+    return f"/etcdserverpb.{_SERVICES[method]}/{method}", _serialized, answer.FromString
+
+
+def _serialized(request: Any) -> bytes:  # noqa: ANN401  (a message, or one that is bytes already)
+    return request if isinstance(request, bytes) else request.SerializeToString()
 
 
 class Member:

@@ -36,6 +36,8 @@ class Reader:
         self.seen = 0
         self._cluster_id = 0
         self.same_store: Any = None
+        self.look_at_store = messages.RequestOp(range=messages.RangeRequest(key=layout.identity, keys_only=True))
+        self.guard = b""
 
     def know(self, header: Any, created: int) -> None:  # noqa: ANN401  (a message)
         """Take the store's identity: the cluster, and the revision at which the store was made in it."""
@@ -44,6 +46,8 @@ class Reader:
         self.same_store = messages.Compare(
             key=self.layout.identity, result=EQUAL, target=TARGET_CREATE, create_revision=created
         )
+        guard = messages.TxnRequest(compare=[self.same_store], failure=[self.look_at_store])
+        self.guard = guard.SerializeToString()
 
     def saw(self, header: Any, before: int) -> int:  # noqa: ANN401  (a message)
         """Take in an answer's header; return its revision.

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from coordstore.engine import check_failed, fenced, lease_lost
-from coordstore.model import Committed, Put
+from coordstore.model import Committed, Delete, Put
 from coordstore_etcd.faults import LeaseGone
 from coordstore_etcd.messages import EQUAL, TARGET_CREATE, TARGET_MOD, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from coordstore.errors import LeaseLost
     from coordstore.model import Check, Transaction
@@ -57,14 +57,14 @@ class Writer:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._layout: Layout = reader.layout
-        self._look_at_identity = _look(self._layout.identity, keys_only=True)
         self._heads: dict[str, Head] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def commit(self, txn: Transaction) -> Committed:
+    def commit(self, txn: Transaction) -> Awaitable[Committed]:
         """Apply a transaction; appends to one stream wait for each other, so that they do not fail in turn."""
-        if not txn.appends:
-            return await self._commit(txn, ())
+        return self._append(txn) if txn.appends else self._commit(txn, ())
+
+    async def _append(self, txn: Transaction) -> Committed:
         streams = sorted({append.stream for append in txn.appends})
         if len(streams) == 1:
             async with self._locks.setdefault(streams[0], asyncio.Lock()):
@@ -75,8 +75,8 @@ class Writer:
             return await self._commit(txn, streams)
 
     async def _commit(self, txn: Transaction, streams: Sequence[str]) -> Committed:
-        conditions, looks = self.conditions(txn)
-        if len(conditions) + len(streams) > OPERATIONS_MAX or operations(txn, streams) > OPERATIONS_MAX:
+        conditions, looks = self._conditions(txn) if txn.checks or txn.fence else ((), ())
+        if 1 + len(conditions) + len(streams) > OPERATIONS_MAX or operations(txn, streams) > OPERATIONS_MAX:
             from coordstore_etcd.wide import commit_wide
 
             return await commit_wide(self, self._reader, txn, streams)
@@ -87,11 +87,12 @@ class Writer:
                 success=self.operations(txn, heads),
                 failure=[*looks, *(_look(self._layout.head(stream)) for stream in streams)],
             )
-            answer = await self.send(txn, request, streams)
+            # A message is the parts of its bytes: those about the store itself are always the same, and come first.
+            answer = await self.send(txn, self._reader.guard + request.SerializeToString(), streams)
             if answer.succeeded:
                 return self.committed(txn, heads, answer)
             self.refuse(txn, answer.responses)
-            self._learn(streams, answer.responses[len(looks) :])
+            self._learn(streams, answer.responses[1 + len(looks) :])
             if tried >= _PATIENT:
                 await asyncio.sleep(_PAUSE * random.random())  # noqa: S311  (to part those who collide)
         raise AssertionError
@@ -123,13 +124,19 @@ class Writer:
         if len(self._heads) > _HEADS_KEPT:
             self._heads.clear()
         self._heads.update((stream, Head(revision, sequence)) for stream, sequence in sequences.items())
-        return Committed(revision, _deleted(answer), sequences)
+        deletes = any(isinstance(write, Delete) for write in txn.writes)
+        return Committed(revision, _deleted(answer) if deletes else 0, sequences)
 
     # --- conditions -------------------------------------------------------------------------------------
 
     def conditions(self, txn: Transaction) -> tuple[list[Any], list[Any]]:
         """Return the conditions of a transaction but for its heads, and the looks that tell which one failed."""
-        conditions, looks = [self._reader.same_store], [self._look_at_identity]
+        conditions, looks = self._conditions(txn)
+        return [self._reader.same_store, *conditions], [self._reader.look_at_store, *looks]
+
+    def _conditions(self, txn: Transaction) -> tuple[list[Any], list[Any]]:
+        conditions: list[Any] = []
+        looks = []
         for check in _checks(txn):
             conditions += self._compares(check)
             looks.append(_look(self._layout.key(check.key), keys_only=True))

@@ -48,7 +48,8 @@ async def test_one_handle_finds_the_member_that_serves_while_each_in_turn_does_n
             server.start()
             await asyncio.to_thread(etcd_cluster.ready)
         found = {entry.key: entry.value for entry in (await store.list("k")).entries}
-    assert len(acknowledged) >= 27
+    # Of each member that goes, what it had been sent, and what it had yet to lead.
+    assert len(acknowledged) >= 24
     assert {key: found[key] for key, _ in acknowledged} == dict(acknowledged)
 
 

@@ -8,6 +8,7 @@ import platform
 import shutil
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.faults.campaign import Campaign, Outcome, campaigns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 SHOWN = 5
@@ -81,13 +82,22 @@ def run(campaign: Campaign, options: argparse.Namespace) -> list[Row]:
         return [Row(campaign, Outcome("-", 0, (f"cannot run here: needs {need}",)), 0, options.seed)]
     trials = options.trials or (campaign.part if options.part else campaign.full)
     rows, began = [], time.monotonic()
-    for outcome in campaign.run(trials, options.seed):
+    for outcome in to_the_end(campaign, trials, options.seed):
         rows.append(Row(campaign, outcome, time.monotonic() - began, options.seed))
         began = time.monotonic()
         print("  ".join(rows[-1].cells()), flush=True)
         for failure in outcome.failures[:SHOWN]:
             print(f"    {failure}", flush=True)
     return rows
+
+
+def to_the_end(campaign: Campaign, trials: int, seed: int) -> Iterator[Outcome]:
+    """Yield a campaign's outcomes; one that breaks off is a failure, and no reason to leave out the others."""
+    try:
+        yield from campaign.run(trials, seed)
+    except Exception as error:  # noqa: BLE001  (it is shown, and counted)
+        traceback.print_exc()
+        yield Outcome("-", 0, (f"broke off: {error!r}",))
 
 
 def as_table(rows: Sequence[Row]) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "Actor", "Line", "actors", "folder", "now", "url_in"]
 
 BACKENDS: Final = ("file", "sqlite")
-LONG: Final = 120.0
+LONG: Final = 1200.0
 """Seconds after which a process that says nothing is taken to hang."""
 _PLACES: Final = {"file": "store", "sqlite": "store.db"}
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
@@ -76,7 +76,7 @@ class Line:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._end.send(" ".join(map(str, words)).encode())
 
-    def hear(self, seconds: float = LONG) -> list[str] | None:
+    def hear(self, seconds: float | None = LONG) -> list[str] | None:
         """Return the words of the next packet, None when the other end is gone; blocks.
 
         Raises:
@@ -92,8 +92,8 @@ class Line:
         return found.decode().split() if found else None
 
     async def heard(self) -> list[str] | None:
-        """Do the same without keeping the event loop."""
-        return await asyncio.to_thread(self.hear, LONG)
+        """Do the same without keeping the event loop, however long it takes: the other end sets the time."""
+        return await asyncio.to_thread(self.hear, None)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for `select`."""
