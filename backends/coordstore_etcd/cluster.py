@@ -79,9 +79,9 @@ class Cluster:
         end = self._loop.time() + self.address.timeout
         while True:
             member = await self.ready(end)
+            call = member.call(method)
             member.ask(self._loop.time())
             try:
-                call = member.call(method)
                 return await call(request, timeout=max(end - self._loop.time(), 0.01), metadata=self._metadata)
             except grpc.aio.AioRpcError as error:
                 what = meaning(error)

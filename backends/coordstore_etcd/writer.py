@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from coordstore.engine import check_failed, fenced, lease_lost
-from coordstore.model import Committed, Delete, Put
+from coordstore.model import Committed, Put
 from coordstore_etcd.faults import LeaseGone
 from coordstore_etcd.messages import EQUAL, TARGET_CREATE, TARGET_MOD, messages
 
@@ -62,7 +62,19 @@ class Writer:
 
     def commit(self, txn: Transaction) -> Awaitable[Committed]:
         """Apply a transaction; appends to one stream wait for each other, so that they do not fail in turn."""
-        return self._append(txn) if txn.appends else self._commit(txn, ())
+        if txn.appends:
+            return self._append(txn)
+        if txn.checks or txn.fence or len(txn.writes) > 1:
+            return self._commit(txn, ())
+        return self._one(txn)
+
+    async def _one(self, txn: Transaction) -> Committed:
+        """Do what is asked for most often: one write on no condition but that this still is the store."""
+        request = messages.TxnRequest(success=[self._write(write) for write in txn.writes])
+        answer = await self.send(txn, self._reader.guard + request.SerializeToString())
+        if not answer.succeeded:
+            raise self._reader.gone()
+        return Committed(answer.header.revision, _deleted(answer))
 
     async def _append(self, txn: Transaction) -> Committed:
         streams = sorted({append.stream for append in txn.appends})
@@ -124,8 +136,7 @@ class Writer:
         if len(self._heads) > _HEADS_KEPT:
             self._heads.clear()
         self._heads.update((stream, Head(revision, sequence)) for stream, sequence in sequences.items())
-        deletes = any(isinstance(write, Delete) for write in txn.writes)
-        return Committed(revision, _deleted(answer) if deletes else 0, sequences)
+        return Committed(revision, _deleted(answer), sequences)
 
     # --- conditions -------------------------------------------------------------------------------------
 
@@ -234,8 +245,11 @@ def _seen(response: Any) -> tuple[int, int]:  # noqa: ANN401  (a message)
 
 def _deleted(answer: Any) -> int:  # noqa: ANN401  (a message)
     """Return how many keys a transaction removed, in nested ones too."""
-    return sum(
-        response.delete.deleted if response.HasField("delete") else _deleted(response.txn)
-        for response in answer.responses
-        if response.HasField("delete") or response.HasField("txn")
-    )
+    deleted = 0
+    for response in answer.responses:
+        kind = response.WhichOneof("op")
+        if kind == "delete":
+            deleted += response.delete.deleted
+        elif kind == "txn":
+            deleted += _deleted(response.txn)
+    return deleted

@@ -206,11 +206,11 @@ class StoreBase(abc.ABC):
             return (await self._slots.transact(txn)).revision
         return (await self.commit(txn)).revision
 
-    async def commit(self, txn: Transaction) -> Committed:
+    def commit(self, txn: Transaction) -> Awaitable[Committed]:
         """Hand a checked transaction to the backend."""
         self.ensure_open()
         self.counters["transactions"] += 1
-        return await self.do_transact(txn)
+        return self.do_transact(txn)
 
     async def put(
         self,
