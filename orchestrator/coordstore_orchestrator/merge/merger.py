@@ -106,8 +106,9 @@ class Merger:
         if commit == base:
             return _Verdict(onto)
         scope = Scope.parse(task.spec.get("writes") or ())
-        changed = await changes(self._integration.path, base, commit)
-        broken = await inspect(self._integration.path, base, commit, scope.matches, changed=changed)
+        database = self._integration.database
+        changed = await changes(database, base, commit)
+        broken = await inspect(database, base, commit, scope.matches, changed=changed)
         broken = broken or await unfiltered(self._integration, changed)
         if broken:
             return _refused(broken)
@@ -117,7 +118,7 @@ class Merger:
             told = f"conflicts with what was merged before it, in {', '.join(files[:NAMED_FILES])}"
             return _Verdict(None, told, files, commit, merged.conflicts)
         added = [change.path for change in changed if change.added]
-        twins = await collisions(self._integration.path, added, merged.oid)
+        twins = await collisions(database, added, merged.oid)
         if twins:
             files = tuple(violation.path for violation in twins)
             found = tuple(Conflict(twin.path, "case", twin.sentence) for twin in twins)
