@@ -186,7 +186,7 @@ class Run:
                 continue
             holder = attempt.json("claim")
             if is_dead(holder):
-                await end_leftovers(str(holder.get("run", "")))
+                await end_leftovers(str(holder.get("run", "")), session=self._session.name)
                 try:
                     await self._session.drop_claim(attempt, fence=leadership.fence)
                 except Conflict:

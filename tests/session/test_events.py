@@ -62,6 +62,7 @@ def test_any_text_can_stand_in_an_event(event: events.Event, text: str) -> None:
     assert events.encode(back).decode()
 
 
+@pytest.mark.security(17)
 @pytest.mark.parametrize("size", [RECORD_MAX, 4 * RECORD_MAX])
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
 def test_an_event_that_no_record_can_hold_is_shortened(event: events.Event, size: int) -> None:

@@ -17,12 +17,13 @@ import click
 
 from coordstore.cli.context import Settings, pass_settings
 from coordstore.errors import InvalidArgument
-from coordstore.home import home_dir, session_dir
+from coordstore.home import home_dir
 from coordstore.plugins import open_store
 from coordstore.session.session import now_text
 from coordstore_orchestrator.agents import chain, resolve_agent
 from coordstore_orchestrator.agents.config import load_configuration
 from coordstore_orchestrator.cli.display import RunDisplay
+from coordstore_orchestrator.folders import prepare_session_folder
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
@@ -96,7 +97,7 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         copy=config.copy,
         ports=config.ports,
     )
-    _log_to(session_dir(options.home, name))
+    _log_to(await asyncio.to_thread(prepare_session_folder, options.home, name))
     async with open_store(settings.store_url(repo)) as store:
         job = Run(store, user, name, meta, _tasks(found), options)
         _handle_signals(job, display)
@@ -170,7 +171,6 @@ def _worker_limit() -> int | None:
 
 def _log_to(folder: Path) -> None:
     """Write the library's log lines to the session's folder instead of the terminal."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "coord.log"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
     handler = logging.FileHandler(path, encoding="utf-8")

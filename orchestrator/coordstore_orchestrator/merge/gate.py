@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from coordstore_orchestrator.git.batch import contents, sizes
 from coordstore_orchestrator.git.database import TREE, Database, Entry, Unclear
 from coordstore_orchestrator.git.errors import GitError
+from coordstore_orchestrator.git.names import is_oid
 from coordstore_orchestrator.git.objects import Loose, algorithm_of
 from coordstore_orchestrator.git.run import git, text_of
 from coordstore_orchestrator.merge import rules
@@ -83,6 +84,10 @@ async def changes(repo: Path | Database, base: str, tip: str) -> list[Change]:
         GitError: One of them is missing.
     """
     database = _database(repo)
+    for oid in (base, tip):
+        if not is_oid(oid):
+            message = f"{oid!r} is no commit's id"
+            raise GitError(message)
     try:
         return await asyncio.to_thread(_changes, database, base, tip)
     except Unclear:

@@ -10,6 +10,9 @@ from coordstore.model import Check, Put
 from coordstore.session import State, events
 from coordstore.session.keys import agent_name
 from coordstore.session.values import as_object, as_value
+from coordstore_orchestrator.git.batch import missing
+from coordstore_orchestrator.git.errors import GitError
+from coordstore_orchestrator.git.names import is_oid
 from coordstore_orchestrator.merge.conflicts import as_record
 from coordstore_orchestrator.merge.filters import unfiltered
 from coordstore_orchestrator.merge.gate import changes, collisions, inspect
@@ -94,15 +97,32 @@ class Merger:
         if attempt is None or attempt.state is not State.COMPLETED:
             return 0  # what nobody's claim vouches for is not looked at
         tip = await self._session.store.get(view.keys.tip)  # the view may not show the merge before yet
-        onto = tip.value.decode() if tip else self._base
-        verdict = await self._try(task, attempt, onto)
+        onto = tip.value.decode(errors="replace") if tip else self._base
+        if not is_oid(onto):
+            message = f"the tip of session {view.session} is {onto!r}, which is no commit: nothing goes onto it"
+            raise GitError(message)
+        verdict = await self._verdict(task, attempt, onto)
         if verdict.refused:
             log.warning("work of %s left out: %s", action.agent, verdict.refused)
         return await self._record(view, attempt, verdict, tip.revision if tip else 0)
 
-    async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
+    async def _verdict(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
+        """Try it; a record that names no commit is refused: it must not end the run of all the others."""
+        try:
+            return await self._try(task, attempt, onto)
+        except GitError:
+            base, commit = self._ends(attempt)
+            if await missing(self._integration.path, [base, commit]):
+                return _Verdict(None, "its record names a commit that this session does not have")
+            raise
+
+    def _ends(self, attempt: Attempt) -> tuple[str, str]:
+        """Return where an attempt began and ended, by its records."""
         base = str(attempt.json("assignment").get("base") or self._base)
-        commit = str(attempt.result.get("commit") or base)
+        return base, str(attempt.result.get("commit") or base)
+
+    async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
+        base, commit = self._ends(attempt)
         if commit == base:
             return _Verdict(onto)
         scope = Scope.parse(task.spec.get("writes") or ())
