@@ -25,7 +25,7 @@ from tests.run.conftest import Place
 from tests.security.texts import hostile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(300)
@@ -139,11 +139,12 @@ async def test_no_hostile_text_acts_as_a_branch_or_a_base(place: Place, canary: 
     sessions = SessionRepository(tmp_path / "session")
     await sessions.create(user, head)
     for text in short(canary):
-        for call in (
+        calls: list[Callable[[], Awaitable[object]]] = [
             partial(merge_into, user, tmp_path, text, head, "m"),
             *([] if "@{" in text else [partial(user.resolve, text)]),  # git takes any words there for a date
             partial(sessions.add_worktree, text, head, tmp_path / "tree"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(CoordError):
                 pytest.fail(f"{call} took it: {await call()}")
     assert place.git("for-each-ref") == before

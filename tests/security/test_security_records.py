@@ -34,6 +34,7 @@ from tests.git.conftest import World, new_repo
 from tests.git.queue import Queue
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(300)
@@ -162,8 +163,8 @@ async def test_a_claim_with_another_sessions_token_signals_nobody_of_it() -> Non
     code = "import time\nprint(flush=True)\ntime.sleep(600)"
     env = {**os.environ, MARKER: str(holder["run"]), "COORD_SESSION": "theirs"}
     stranger = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE)  # noqa: ASYNC220  (starts at once)
+    assert stranger.stdout is not None
     try:
-        assert stranger.stdout
         await asyncio.to_thread(stranger.stdout.readline)
         forged = {**holder, "pid": 2**22 - 1, "start": 1}
         assert is_dead(forged)
@@ -173,8 +174,7 @@ async def test_a_claim_with_another_sessions_token_signals_nobody_of_it() -> Non
     finally:
         stranger.kill()
         stranger.wait()
-        if stranger.stdout:
-            stranger.stdout.close()
+        stranger.stdout.close()
 
 
 @pytest.mark.security(14)
@@ -235,7 +235,7 @@ async def test_one_more_than_each_limit_is_refused_before_anything_is_written() 
         await store.append("s", [b"x" * RECORD_MAX])
         before = (await store.info()).revision
         many = [Put(f"k{number}", b"") for number in range(65)]
-        refused = [
+        refused: list[Callable[[], Awaitable[object]]] = [
             lambda: store.put("a", b"x" * (VALUE_MAX + 1)),
             lambda: store.append("s", [b"x" * (RECORD_MAX + 1)]),
             lambda: store.transact(many),

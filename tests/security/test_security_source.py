@@ -94,7 +94,8 @@ def test_dependencies_are_few_and_new_enough() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     optional = [each for name, each in project["optional-dependencies"].items() if name != "dev"]
     wanted = [each for group in (project["dependencies"], *optional) for each in group]
-    minimum = dict(re.match(r"([\w-]+)>=([\d.]+)", each).groups() for each in wanted if ">=" in each)  # type: ignore[union-attr]  # all match
+    pairs = [each.partition(">=") for each in wanted]
+    minimum = {name.partition("[")[0]: re.split("[^0-9.]", version)[0] for name, _, version in pairs if version}
     version = tuple(int(part) for part in minimum.get("filelock", "4.2.11").split("."))
     assert version >= (4, 2, 11)
     assert tuple(int(part) for part in minimum.get("mcp", "1.23").split(".")[:2]) >= (1, 23)
