@@ -38,6 +38,7 @@ SAMPLES: list[events.Event] = [
     events.CheckRun(command="make", ok=True, code=0, output="fine"),
     events.Leftovers(processes=("7 sleep",)),
     events.Integrated(merged=False, commit=None, reason="conflict", files=("a",)),
+    events.Reviewed(state="approved", by="somebody", comment="fine"),
     events.Unknown(raw="?"),
 ]
 

@@ -24,9 +24,11 @@ from coordstore_orchestrator.agents import chain, resolve_agent
 from coordstore_orchestrator.agents.config import load_configuration
 from coordstore_orchestrator.cli.display import RunDisplay
 from coordstore_orchestrator.folders import prepare_session_folder
+from coordstore_orchestrator.git.run import git, text_of
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
+from coordstore_orchestrator.review.registry import check_names
 from coordstore_orchestrator.run import Run, RunOptions
 from coordstore_orchestrator.worker.permits import Limit
 
@@ -50,6 +52,8 @@ SLUG_MAX: Final = 40
 @click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Agents at a time [8, or COORD_WORKER_LIMIT].")
 @click.option("--agent", metavar="PROFILE", help="The agent of tasks that name none.")
 @click.option("--allow-unproven", is_flag=True, help="Also run agents that have not shown what they can do.")
+@click.option("--review", metavar="NAME", help="Who reviews each change: person, validation, or an agent profile.")
+@click.option("--forge", metavar="NAME", help="Where changes are shown: local, github or gitlab [local].")
 @click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the session at the end as `coord inspect --json` does.")
 @click.option("--quiet", is_flag=True, help="Print the summary only.")
@@ -74,7 +78,14 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     found = load_checked(plan, how["agent"], config.profiles)
     if not how["allow_unproven"]:
         await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
-    meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
+    if how["review"] or how["forge"]:
+        check_names(how["review"] or "person", how["forge"] or "local", config.profiles)
+    meta = {
+        **_meta(found),
+        **await _changes(user, found, how),
+        "base": await user.resolve(found.base),
+        **_where(user, plan),
+    }
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     if dirty := await user.is_dirty():
@@ -137,6 +148,16 @@ def _meta(plan: Plan) -> dict[str, Any]:
         name: data[name] for name in ("goal", "agent", "setup", "validate", "hand_back") if name in data
     }
     return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
+
+
+async def _changes(user: UserRepository, plan: Plan, how: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how each agent's work is reviewed before it is merged; empty: it is not."""
+    if not (how["review"] or how["forge"]):
+        return {}
+    asked = ["rev-parse", "--abbrev-ref", "--verify", "--end-of-options", plan.base]
+    branch = text_of((await git(asked, cwd=user.cwd, trust_user=True, check=False)).stdout).strip()
+    target = "main" if branch in {"", "HEAD"} else branch
+    return {"changes": {"reviewer": how["review"] or "person", "forge": how["forge"] or "local", "target": target}}
 
 
 def _where(user: UserRepository, plan: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordstore.model import Check, Put
 from coordstore.session import State, events
+from coordstore.session.changes import ChangeState, change_in, move_of
 from coordstore.session.keys import agent_name
 from coordstore.session.values import as_object, as_value
 from coordstore_orchestrator.git.batch import missing
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 NAMED_FILES = 20
 """How many files a reason names."""
+REVIEWS_MAX = 5
+"""How many times a review may send a task's work back."""
 FILES_KEPT = 1000
 """How many files a record names."""
 
@@ -48,12 +51,18 @@ class _Verdict:
     files: tuple[str, ...] = ()
     work: str | None = None
     conflicts: tuple[Conflict, ...] = ()
+    sent_back: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return what is stored of it."""
         if self.tip is not None:
             return {"merged": True, "commit": self.tip}
-        found = {"work": self.work, "files": list(self.files[:FILES_KEPT]), "conflicts": as_record(self.conflicts)}
+        found: dict[str, Any] = {
+            "work": self.work,
+            "review": self.sent_back,
+            "files": list(self.files[:FILES_KEPT]),
+            "conflicts": as_record(self.conflicts),
+        }
         return {"merged": False, "refused": self.refused, **{name: value for name, value in found.items() if value}}
 
 
@@ -106,6 +115,26 @@ class Merger:
             log.warning("work of %s left out: %s", action.agent, verdict.refused)
         return await self._record(view, attempt, verdict, tip.revision if tip else 0)
 
+    async def turn_down(self, view: SessionView, action: Integrate, reason: str, *, again: bool) -> int:
+        """Record that a review left a task's work out, or sent it back to its agent; return the revision.
+
+        Args:
+            view: The session.
+            action: Whose work.
+            reason: Why.
+            again: Whether its agent gets another attempt; after several it does not.
+
+        Raises:
+            Conflict: The tip moved, or it is recorded already.
+            Fenced: Another orchestrator leads by now.
+        """
+        attempt = view.attempt(action.agent)
+        if attempt is None or attempt.state is not State.COMPLETED:
+            return 0
+        tip = await self._session.store.get(view.keys.tip)
+        verdict = _Verdict(None, reason, work=self._ends(attempt)[1], sent_back=again)
+        return await self._record(view, attempt, verdict, tip.revision if tip else 0)
+
     async def _verdict(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         """Try it; a record that names no commit is refused: it must not end the run of all the others."""
         try:
@@ -152,7 +181,7 @@ class Merger:
         replaces = before.revision if before and earlier.get("returned") and earlier["agent"] != attempt.agent else 0
         returns = int(earlier.get("returns", 0))
         record: dict[str, Any] = {"agent": attempt.agent, **verdict.record(), "returns": returns}
-        if verdict.conflicts and returns < self._hand_back:
+        if (verdict.conflicts and returns < self._hand_back) or (verdict.sent_back and returns < REVIEWS_MAX):
             record |= {"returned": True, "returns": returns + 1}
         writes = [Put(keys.merged(attempt.task), as_value(record))]
         if verdict.tip is not None:
@@ -164,15 +193,22 @@ class Merger:
             # A later attempt, whoever made it, takes the place of this one.
             Check(keys.agent(agent_name(attempt.task, attempt.number + 1), "status"), revision=0),
         ]
-        told = events.Integrated(
-            merged=verdict.tip is not None,
-            commit=verdict.tip,
-            reason=verdict.refused,
-            files=verdict.files[:NAMED_FILES],
-        )
-        return await self._session.store.transact(
-            writes, checks, [self._session.event(attempt.agent, told)], self._fence
-        )
+        told: list[events.Event] = [
+            events.Integrated(
+                merged=verdict.tip is not None,
+                commit=verdict.tip,
+                reason=verdict.refused,
+                files=verdict.files[:NAMED_FILES],
+            )
+        ]
+        change = change_in(view, attempt.agent)
+        if change is not None and change.state is ChangeState.APPROVED:
+            state = ChangeState.REFUSED if verdict.tip is None else ChangeState.MERGED
+            writes.append(move_of(change, state, "coord", verdict.refused or ""))
+            checks.append(Check(change.entry.key, revision=change.entry.revision))
+            told.append(events.Reviewed(state=str(state), by="coord", comment=verdict.refused))
+        appends = [self._session.event(attempt.agent, event) for event in told]
+        return await self._session.store.transact(writes, checks, appends, self._fence)
 
 
 def _refused(broken: Sequence[Violation]) -> _Verdict:
