@@ -30,7 +30,7 @@ from coordstore_orchestrator.monitor.leadership import lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
 from coordstore_orchestrator.review.model import Tools
 from coordstore_orchestrator.review.registry import make_forge, make_reviewer
-from coordstore_orchestrator.review.reviews import Reviews
+from coordstore_orchestrator.review.reviews import PAUSE, Reviews
 from coordstore_orchestrator.review.reviews import Site as ReviewSite
 from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
 from coordstore_orchestrator.worker.extras import Ports
@@ -259,7 +259,7 @@ class Run:
             environ=options.environ,
         )
         reviewer, forge = str(wanted.get("reviewer") or "person"), str(wanted.get("forge") or "local")
-        site = ReviewSite(tools.integration, tools.base, scratch.checkout, reviewer, forge)
+        site = ReviewSite(tools.integration, tools.base, scratch.checkout, reviewer, forge, _pause(options.environ))
         made = make_reviewer(reviewer, kit), make_forge(forge, kit)
         return Reviews(self._session, tools.leadership, merger, site, *made)
 
@@ -336,3 +336,11 @@ def _final(view: SessionView, merged: list[str]) -> str:
     if not merged and states == {State.CANCELLED}:
         return "cancelled"
     return "partial" if merged else "failed"
+
+
+def _pause(environ: Mapping[str, str]) -> float:
+    """Return the seconds between two looks at a forge, COORD_FORGE_PAUSE."""
+    try:
+        return max(float(environ.get("COORD_FORGE_PAUSE", "")), 0.1)
+    except ValueError:
+        return PAUSE

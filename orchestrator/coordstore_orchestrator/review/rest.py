@@ -24,6 +24,8 @@ __all__ = ["Api", "ForgeError", "Remote", "body_of"]
 SECONDS: Final = 30.0
 ANSWER_MAX: Final = 1 << 22
 REMOTE: Final = "origin"
+_SAFE: Final = re.compile(r"https://|http://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?(?:/|$)")
+"""Where a token may be sent: over TLS, or to this machine."""
 _ADDRESS: Final = re.compile(r"(?:[a-z+]+://(?:[^@/]*@)?([^/:]+)(?::\d+)?/|(?:[^@/]*@)?([^/:]+):)(.+?)(?:\.git)?/?")
 
 
@@ -52,7 +54,7 @@ class Api:
     """
 
     def __init__(self, base: str, headers: Mapping[str, str]) -> None:
-        if not base.startswith(("https://", "http://127.", "http://localhost", "http://[::1]")):
+        if not _SAFE.match(base):
             message = f"{base!r} is no address to send a token to: it must begin with https://"
             raise InvalidArgument(message)
         self._base = base.rstrip("/")
