@@ -254,6 +254,9 @@ def test_a_pack_that_comes_later_is_noticed_and_one_that_goes_stays_readable(rep
     "tree",
     [
         {"b": Entry("100644", "1" * 40), "a": Entry("100644", "2" * 40)},
+        {"a.b": Entry("40000", "1" * 40), "a.a": Entry("100644", "2" * 40)},
+        {"a": Entry("40000", "1" * 40), "a-b": Entry("100644", "2" * 40)},
+        {"a": Entry("100644", "1" * 38)},
         {"a/b": Entry("100644", "1" * 40)},
         {"": Entry("100644", "1" * 40)},
         {"a": Entry("0100644", "1" * 40)},

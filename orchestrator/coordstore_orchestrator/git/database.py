@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["TREE", "Commit", "Database", "Entry", "Unclear", "tree_text"]
 
 TREE: Final = "40000"
-_MODES: Final = frozenset({TREE, "100644", "100755", "120000", "160000"})
+_FOLDER: Final = TREE.encode()
+_MODES: Final = frozenset({_FOLDER, b"100644", b"100755", b"120000", b"160000"})
 CACHED_BYTES: Final = 1 << 25
 """Bytes of trees and commits that are kept in memory."""
 
@@ -127,10 +128,7 @@ class Database:
         known = self._cached(oid)
         if known is not None and not isinstance(known, Commit):
             return known
-        body = self._body(oid, "tree")
-        found = _parsed(body, len(oid) // 2)
-        if tree_text(found) != body:
-            raise Unclear(oid)
+        found = _parsed(self._body(oid, "tree"), len(oid) // 2)
         self.remember(oid, found)
         return found
 
@@ -169,17 +167,20 @@ class Database:
 
 def _parsed(body: bytes, width: int) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
-    at = 0
+    at, before = 0, b""
     try:
         while at < len(body):
             end = body.index(b"\0", at)
-            mode, _, name = body[at:end].decode("utf-8", "surrogateescape").partition(" ")
-            if mode not in _MODES or not name or "/" in name:
+            mode, _, raw = body[at:end].partition(b" ")
+            place, name = raw + b"/" if mode == _FOLDER else raw, os.fsdecode(raw)
+            if mode not in _MODES or not raw or b"/" in raw or place <= before or name in found:
                 raise Unclear(name)
-            at = end + 1 + width
-            found[name] = Entry(mode, body[end + 1 : at].hex())
+            at, before = end + 1 + width, place
+            found[name] = Entry(mode.decode(), body[end + 1 : at].hex())
     except ValueError as error:
         raise Unclear(str(error)) from error
+    if at != len(body):
+        raise Unclear
     return found
 
 
