@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from coordstore_orchestrator.git import packs
 from coordstore_orchestrator.git.database import TREE, Database, Entry, Unclear, tree_text
-from coordstore_orchestrator.git.objects import write_loose
+from coordstore_orchestrator.git.objects import sync_loose, write_loose
 from coordstore_orchestrator.merge import threeway
 from coordstore_orchestrator.merge.gate import changes
 from coordstore_orchestrator.merge.threeway import fork_point, merge_trees
+from tests.git.queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -299,3 +300,55 @@ async def test_changes_read_in_place_are_those_of_diff_tree(
     monkeypatch.setattr("coordstore_orchestrator.merge.gate._changes", unclear)
     assert {change.path for change in here} == {"a/in", "a/in/two", "b", "b/x", "b/y", "c"}
     assert here == sorted(await changes(objects, oids["base"], oids["new"]), key=lambda change: change.path)
+
+
+@pytest.fixture
+def no_git(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Give what forbids merging and judging to start a process from here on."""
+
+    async def forbidden(args: Any, **_: object) -> None:
+        pytest.fail(f"git was started: {args}")
+
+    def forbid() -> None:
+        for module in ("merge.integrate", "merge.gate", "git.batch"):
+            monkeypatch.setattr(f"coordstore_orchestrator.{module}.git", forbidden)
+
+    return forbid
+
+
+async def test_work_that_meets_nothing_is_judged_and_merged_without_a_process(
+    world: Any, no_git: Callable[[], None]
+) -> None:
+    async with Queue(world).open({f"t{number}": {} for number in range(4)}) as queue:
+        for number in range(4):
+            files = {f"new{number}/file": "new\n", f"src/{'ab'[number % 2]}.py": f"{number}\n"} if number < 2 else {}
+            commit = await world.work(f"t{number}.1", **(files or {f"src/n{number}": "x\n"}))
+            await queue.complete(f"t{number}", commit)
+        no_git()
+        view = await queue.merge(*(f"t{number}.1" for number in range(4)))
+    assert all(view.merged(f"t{number}").get("merged") for number in range(4))
+    names = world.repo.at(world.integration.path).git("ls-tree", "-r", "--name-only", view.tip).split("\n")
+    assert {"new0/file", "new1/file", "src/n2", "src/n3", "src/a.py", "README.md"} <= set(names)
+
+
+@pytest.mark.req("G1")
+async def test_trees_and_commit_are_on_the_disk_before_the_record_names_them(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial is not synced; keeping it syncs all that was made for it, also what was there from a trial before."""
+    synced: list[str] = []
+
+    def noting(objects: Path, oid: str) -> None:
+        synced.append(oid)
+        sync_loose(objects, oid)
+
+    monkeypatch.setattr("coordstore_orchestrator.merge.integrate.sync_loose", noting)
+    ours, theirs = await world.work("t1.1", **{"src/new": "1\n"}), await world.work("t2.1", **{"deep/new": "2\n"})
+    trial = await world.integration.merge(ours, theirs, message="m", durable=False)
+    assert synced == []
+    kept = await world.integration.merge(ours, theirs, message="m")
+    assert trial.oid == kept.oid
+    repo = world.repo.at(world.integration.path)
+    new = set(repo.git("rev-list", "--objects", "--no-object-names", kept.oid, f"^{ours}", f"^{theirs}").split())
+    assert new <= set(synced)
+    assert synced[-1] == kept.oid  # the commit last, when what it names is there

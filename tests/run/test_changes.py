@@ -64,6 +64,7 @@ def test_a_person_approves_sends_back_and_rejects(place: Place, running: Callabl
     assert place.coord("changes", "approve", "s", "y.2").code == 0
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3, (out, err)
+    assert "? x.1        in review  coord changes show s x.1" in out
     assert (place.show("x.txt"), place.show("y.txt")) == ("x\n", "cheerful\n")
     assert "z.txt" not in place.git("ls-tree", "--name-only", "coord/s").split()
     states = {agent: row["state"] for agent, row in listed(place).items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from coordstore.cli.text import clean
 from coordstore.session import State
+from coordstore.session.changes import ChangeState, change_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +100,10 @@ class RunDisplay:
         lines = [
             (latest.agent, f"{SYMBOLS[latest.state]} {latest.agent:<10} {latest.state:<9} {self._about(task, latest)}")
         ]
+        change = change_in(view, latest.agent)
+        if change is not None and change.state is ChangeState.OPEN:
+            command = f"coord changes show {self._session} {latest.agent}"
+            lines.append((f"review {task.id}", f"? {latest.agent:<10} in review  {command}"))
         merged = view.merged(task.id)
         if merged:
             said = "merged" if merged.get("merged") else f"left out: {self._short(merged.get('refused'))}"

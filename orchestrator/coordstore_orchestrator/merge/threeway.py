@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["differences", "fork_point", "merge_trees"]
 
-WALK_MAX: Final = 10_000
+WALK_MAX: Final = 2_000
 """Commits between a session's base and its tip that are looked at."""
 DEPTH_MAX: Final = 100
 """Folders in folders."""
