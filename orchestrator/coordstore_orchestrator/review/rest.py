@@ -37,12 +37,9 @@ class ForgeError(CoordError, RuntimeError):
         status: The status of its answer; 0: there was none.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, *, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
-
-    def __reduce__(self) -> tuple[type[ForgeError], tuple[str, int]]:
-        return type(self), (str(self), self.status)
 
 
 class Api:
@@ -87,7 +84,7 @@ class Api:
             with error:
                 told = error.read(2000).decode("utf-8", "replace")
             message = f"{method} {path}: {error.code} {error.reason}: {told}"
-            raise ForgeError(message, error.code) from error
+            raise ForgeError(message, status=error.code) from error
         except (OSError, ValueError, RecursionError) as error:
             message = f"{method} {path}: {error}"
             raise ForgeError(message) from error
