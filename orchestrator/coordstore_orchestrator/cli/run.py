@@ -78,22 +78,11 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     found = load_checked(plan, how["agent"], config.profiles)
     if not how["allow_unproven"]:
         await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
-    if how["review"] or how["forge"]:
-        check_names(how["review"] or "person", how["forge"] or "local", config.profiles)
-    meta = {
-        **_meta(found),
-        **await _changes(user, found, how),
-        "base": await user.resolve(found.base),
-        **_where(user, plan),
-    }
+    meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
+    meta |= await _changes(user, found, how, config.profiles)
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
-    if dirty := await user.is_dirty():
-        display.say(
-            f"{dirty} uncommitted changes of yours are not part of the base, {meta['base'][:10]}: no agent sees them"
-        )
-    for notice in await notices(user):
-        display.say(notice)
+    await _say_what_is_odd(display, user, meta)
     limit = _worker_limit()
     slots = how["slots"] or limit or SLOTS
     options = RunOptions(
@@ -117,6 +106,14 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     if how["as_json"]:
         print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
     return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
+
+
+async def _say_what_is_odd(display: RunDisplay, user: UserRepository, meta: Mapping[str, Any]) -> None:
+    if dirty := await user.is_dirty():
+        base = meta["base"][:10]
+        display.say(f"{dirty} uncommitted changes of yours are not part of the base, {base}: no agent sees them")
+    for notice in await notices(user):
+        display.say(notice)
 
 
 def load_checked(path: Path, agent: str | None, profiles: Mapping[str, Profile]) -> Plan:
@@ -150,14 +147,18 @@ def _meta(plan: Plan) -> dict[str, Any]:
     return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
 
 
-async def _changes(user: UserRepository, plan: Plan, how: Mapping[str, Any]) -> dict[str, Any]:
+async def _changes(
+    user: UserRepository, plan: Plan, how: Mapping[str, Any], profiles: Mapping[str, Profile]
+) -> dict[str, Any]:
     """Return how each agent's work is reviewed before it is merged; empty: it is not."""
     if not (how["review"] or how["forge"]):
         return {}
+    reviewer, forge = how["review"] or "person", how["forge"] or "local"
+    check_names(reviewer, forge, profiles)
     asked = ["rev-parse", "--abbrev-ref", "--verify", "--end-of-options", plan.base]
     branch = text_of((await git(asked, cwd=user.cwd, trust_user=True, check=False)).stdout).strip()
     target = "main" if branch in {"", "HEAD"} else branch
-    return {"changes": {"reviewer": how["review"] or "person", "forge": how["forge"] or "local", "target": target}}
+    return {"changes": {"reviewer": reviewer, "forge": forge, "target": target}}
 
 
 def _where(user: UserRepository, plan: Path) -> dict[str, str]:
