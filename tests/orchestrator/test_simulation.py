@@ -96,11 +96,11 @@ def assigns_without_fence(plant: Plant) -> None:
 
 
 def retries_for_ever(plant: Plant) -> None:
-    plant.setattr(rules, "retries_left", lambda task: task.state is State.FAILED)
+    plant.setattr(rules, "retries_left", lambda task, *_: task.state is State.FAILED)
 
 
 def counts_lost_attempts(plant: Plant) -> None:
-    def left(task: Task) -> bool:
+    def left(task: Task, *_: object) -> bool:
         return task.state is State.FAILED and len(task.attempts) < int(
             (task.spec.get("limits") or {}).get("attempts", 1)
         )
@@ -165,7 +165,7 @@ def takes_more_than_it_has_slots_for(plant: Plant) -> None:
 
 def undoes_a_cancel(plant: Plant) -> None:
     whole = rules.retries_left
-    plant.setattr(rules, "retries_left", lambda task: task.reason == "a person's" or whole(task))
+    plant.setattr(rules, "retries_left", lambda task, *_: task.reason == "a person's" or whole(task))
 
 
 def tells_of_another_state(plant: Plant) -> None:

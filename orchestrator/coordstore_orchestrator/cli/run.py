@@ -25,6 +25,7 @@ from coordstore_orchestrator.agents.config import load_configuration
 from coordstore_orchestrator.cli.display import RunDisplay
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
+from coordstore_orchestrator.monitor.detect import check_thresholds
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.run import Run, RunOptions
 from coordstore_orchestrator.worker.permits import Limit
@@ -73,7 +74,7 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     found = load_checked(plan, how["agent"], config.profiles)
     if not how["allow_unproven"]:
         await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
-    meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
+    meta = {**_meta(found, how["agent"]), "base": await user.resolve(found.base), **_where(user, plan)}
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     if dirty := await user.is_dirty():
@@ -107,11 +108,24 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
 
 
+def check_watch(plan: Plan, profiles: Mapping[str, Profile]) -> None:
+    """Refuse thresholds of detectors that do not exist.
+
+    Raises:
+        UnknownDetector: The message names the task or the profile, and the detectors there are.
+    """
+    for task in plan.tasks:
+        check_thresholds(f"task {task.id}, watch", task.watch)
+    for profile in profiles.values():
+        check_thresholds(f"agent profile {profile.name}, watch", profile.watch)
+
+
 def load_checked(path: Path, agent: str | None, profiles: Mapping[str, Profile]) -> Plan:
     """Read a plan and check it with the agent that fills its gaps; that agent is the run's, not the plan's."""
     found = load_plan(path)
     filled = found if agent is None or found.agent is not None else found.model_copy(update={"agent": agent})
     check_plan(filled, profiles)
+    check_watch(filled, profiles)
     for each in (filled.agent, *(task.agent for task in filled.tasks)):
         if isinstance(each, str):
             resolve_agent(each, profiles)  # refuses a model that the profile does not take
@@ -129,12 +143,14 @@ def _demand_proofs(plan: Plan, agent: str | None, profiles: Mapping[str, Profile
             proofs.demand(profile)
 
 
-def _meta(plan: Plan) -> dict[str, Any]:
+def _meta(plan: Plan, agent: str | None) -> dict[str, Any]:
     """Return the session's record, without what the repository decides."""
     data = plan.model_dump(mode="json", by_alias=True, exclude_none=True)
     kept: dict[str, Any] = {
         name: data[name] for name in ("goal", "agent", "setup", "validate", "hand_back") if name in data
     }
+    if alone := agent or kept.get("agent"):
+        kept["alone"] = alone  # who gets the whole when all tasks fail
     return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
 
 
