@@ -154,7 +154,8 @@ def test_nothing_is_found_when_a_healthy_agent_takes_its_time_and_works(name: st
     told: list[events.Event] = []
     agent = Agent()
     for event in recorded(name):
-        agent.told = []
+        agent._tell().told = []
+        agent.stepped = agent.now
         agent.wait(10 if isinstance(event, events.ModelCall) else 40, cpu=0.4, output=9)
         told += [event, *agent.told]
     assert [row for row in verdicts(told) if row[2].action == "stop"] == []

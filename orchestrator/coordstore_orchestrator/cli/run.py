@@ -26,6 +26,7 @@ from coordstore_orchestrator.cli.display import RunDisplay
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.monitor.detect import check_thresholds
+from coordstore_orchestrator.monitor.recovery import known_policy
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.run import Run, RunOptions
 from coordstore_orchestrator.worker.permits import Limit
@@ -50,6 +51,7 @@ SLUG_MAX: Final = 40
 @click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Agents at a time [8, or COORD_WORKER_LIMIT].")
 @click.option("--agent", metavar="PROFILE", help="The agent of tasks that name none.")
 @click.option("--allow-unproven", is_flag=True, help="Also run agents that have not shown what they can do.")
+@click.option("--recovery", metavar="NAME", help="The policy of what follows a failed attempt [standard].")
 @click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the session at the end as `coord inspect --json` does.")
 @click.option("--quiet", is_flag=True, help="Print the summary only.")
@@ -74,7 +76,8 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     found = load_checked(plan, how["agent"], config.profiles)
     if not how["allow_unproven"]:
         await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
-    meta = {**_meta(found, how["agent"]), "base": await user.resolve(found.base), **_where(user, plan)}
+    chosen = {"recovery": known_policy(how["recovery"])} if how["recovery"] else {}
+    meta = {**_meta(found, how["agent"]), **chosen, "base": await user.resolve(found.base), **_where(user, plan)}
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     if dirty := await user.is_dirty():

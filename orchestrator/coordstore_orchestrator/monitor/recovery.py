@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
     Policy: TypeAlias = Callable[["Failure"], "Retry | None"]
 
-__all__ = ["INTERRUPTED", "LOST", "STANDARD", "Failure", "Retry", "UnknownRecovery", "policies", "retry_of", "standard"]
+__all__ = [
+    "INTERRUPTED",
+    "LOST",
+    "STANDARD",
+    "Failure",
+    "Retry",
+    "UnknownRecovery",
+    "known_policy",
+    "policies",
+    "retry_of",
+    "standard",
+]
 
 INTERRUPTED: Final = "interrupted"
 """Result code of an attempt that was cut off by its own orchestrator's end: resuming tries again."""
@@ -161,11 +172,18 @@ def _limit(spec: Mapping[str, Any]) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _policy(name: object) -> Policy:
+def known_policy(name: str) -> str:
+    """Return the name of a policy, if there is one of that name.
+
+    Raises:
+        UnknownRecovery: There is none; the message lists those there are.
+    """
     known = policies()
-    if name is None:
-        return known[STANDARD]
     if name not in known:
         message = f"no recovery policy {name!r}: there are {', '.join(known)}"
         raise UnknownRecovery(message)
-    return known[str(name)]
+    return name
+
+
+def _policy(name: object) -> Policy:
+    return policies()[STANDARD if name is None else known_policy(str(name))]
