@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn
 
-__all__ = ["main", "mark_complete", "mark_failed", "read_messages", "report_progress", "send_message"]
+__all__ = [
+    "main",
+    "mark_complete",
+    "mark_failed",
+    "note",
+    "read_messages",
+    "received",
+    "report_progress",
+    "send_message",
+]
 
 ANSWER_MAX = 1 << 20
 """Bytes of an answer that are read."""
@@ -79,8 +88,26 @@ def read_messages() -> list[dict[str, str]]:
         Unavailable: No worker listens.
     """
     _call(call="read_messages")
+    return received()
+
+
+def received() -> list[dict[str, str]]:
+    """Return the messages that came with earlier answers and that nobody has read; each once."""
     found, _RECEIVED[:] = list(_RECEIVED), []
     return found
+
+
+def note(text: str) -> str:
+    """Keep a note on the session's scratchpad, tagged with this attempt's name; return its id.
+
+    Args:
+        text: What to keep.
+
+    Raises:
+        Unavailable: No worker listens.
+        InvalidArgument: The worker refused it.
+    """
+    return str(_call(call="note", text=text)["id"])
 
 
 def send_message(to: str, text: str) -> str:

@@ -23,6 +23,7 @@ def register_commands(register: RegisterCommand) -> None:
     register("send", f"{here}.send:send", summary="Send a message to a task, an attempt, or the orchestrator.")
     register("pause", f"{here}.pause:pause", summary="Start nothing new in a session; what runs goes on.")
     register("resume", f"{here}.pause:resume", summary="Let a paused session start attempts again.")
+    register("mcp", f"{here}.mcp:mcp", summary="Serve an agent's reports and messages over MCP, inside an agent.")
     register("profiles", f"{here}.profiles:profiles", summary="List agent profiles, and probe what agents can do.")
     register("agent", f"{here}.agent:agent", summary="Report to one's worker, from inside an agent.")
     register("merge", f"{here}.merge:merge", summary="Merge a session's result into a branch, without a checkout.")

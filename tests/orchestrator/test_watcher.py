@@ -152,7 +152,8 @@ async def test_a_planted_bug_is_caught(scene: Scene, bug: str, monkeypatch: pyte
         caught: Any = test_who_takes_over_writes_what_is_missing_and_nothing_twice(scene)
     else:
         whole = Watcher.__init__
-        monkeypatch.setattr(Watcher, "__init__", lambda self, session, _fence: whole(self, session, None))
+        none: Any = None
+        monkeypatch.setattr(Watcher, "__init__", lambda self, session, _fence: whole(self, session, none))
         caught = asyncio.wait_for(test_one_that_no_longer_leads_writes_nothing(scene), 2)
     with pytest.raises((AssertionError, TimeoutError)):
         await caught

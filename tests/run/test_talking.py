@@ -6,7 +6,7 @@ import json
 import sysconfig
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -70,7 +70,7 @@ def test_agents_write_to_each_other_and_every_report_brings_mail(place: Place) -
 @pytest.mark.req("C2")
 def test_a_paused_session_starts_nothing_until_it_is_resumed(place: Place) -> None:
     go = place.folder / "go"
-    tasks = {
+    tasks: dict[str, dict[str, Any]] = {
         "a": {"sh": f"while [ ! -e {go} ]; do sleep 0.1; done; echo x > a.txt"},
         "b": {"needs": ["a"]},
     }
@@ -95,7 +95,7 @@ def test_a_paused_session_starts_nothing_until_it_is_resumed(place: Place) -> No
 
 @pytest.mark.req("C2", "T3", "M8")
 def test_what_failed_is_tried_again_with_a_hint_and_with_what_waits_for_it(place: Place) -> None:
-    tasks = {
+    tasks: dict[str, dict[str, Any]] = {
         "a": {"sh": "grep -q 'use the other door' || exit 3; echo x > a.txt"},
         "b": {"needs": ["a"]},
         "c": {},

@@ -216,7 +216,7 @@ def test_each_stub_is_stopped_for_its_reason_and_its_next_attempt_is_told(place:
 @pytest.mark.req("M6", "M9", "M10")
 def test_what_fails_for_good_is_named_with_its_branch_and_the_rest_lands(place: Place) -> None:
     stubs(place)
-    tasks = {
+    tasks: dict[str, dict[str, Any]] = {
         "stall-always": {"watch": {"stall": 1}, "limits": {"attempts": 2}},
         "steps": {"size": "small", "limits": {"attempts": 1}},
         "chatter": {"limits": {"attempts": 1}},

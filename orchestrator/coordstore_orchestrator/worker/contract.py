@@ -156,6 +156,7 @@ class Contract:
             "mark_failed": self._fail,
             "read_messages": self._read,
             "send_message": self._send,
+            "note": self._note,
         }
         if kind not in handlers:
             return {"ok": False, "error": f"there is no report {kind!r}: there are {', '.join(handlers)}"}
@@ -178,13 +179,21 @@ class Contract:
         return {"ok": True, "messages": []}
 
     async def _send(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        to, text = str(request.get("to") or ""), self._text(request, "text")
+        return await self._by_post(lambda post: post.send(to, text))
+
+    async def _note(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        text = self._text(request, "text")
+        return await self._by_post(lambda post: post.note(text))
+
+    async def _by_post(self, act: Callable[[Post], Awaitable[str]]) -> dict[str, Any]:
+        """Have something sent or kept; return the answer, with its id."""
         if self._post is None:
             return {"ok": False, "error": "there is no mail here"}
         try:
-            sent = await self._post.send(str(request.get("to") or ""), self._text(request, "text"))
+            return {"ok": True, "id": await act(self._post)}
         except CoordError as error:
             return {"ok": False, "error": str(error)}
-        return {"ok": True, "id": sent}
 
     async def _progress(self, request: Mapping[str, Any]) -> dict[str, Any]:
         after = request.get("next_steps")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from coordstore.recipes import Mailbox
+from coordstore.recipes import Mailbox, Scratchpad
 
 if TYPE_CHECKING:
     from coordstore.session.claim import Claim
@@ -42,6 +42,11 @@ class Post:
     async def send(self, to: str, text: str) -> str:
         """Send a message in the attempt's name; return its id."""
         return await self._sender.send(to, {"text": text})
+
+    async def note(self, text: str) -> str:
+        """Keep a note on the session's scratchpad; return its id."""
+        pad = Scratchpad(self._sender.store, self._sender.name)
+        return (await pad.append(text, tags=(self._sender.me,))).id
 
     async def _empty(self, box: Mailbox, most: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
