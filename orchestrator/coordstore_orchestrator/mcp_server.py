@@ -25,8 +25,8 @@ VARIABLE: Final = "COORD_AGENT_SOCKET"
 GENERATIONS: Final = 16
 """How far up the processes' environments are looked at."""
 INSTRUCTIONS: Final = (
-    "You are one of several agents that coord runs. Report your progress; when everything is done call mark_complete, and"
-    " repair what it says is missing; when it cannot be done call mark_failed. Read your messages now and then."
+    "You are one of several agents that coord runs. Report your progress; when everything is done call mark_complete,"
+    " and repair what it says is missing; when it cannot be done call mark_failed. Read your messages now and then."
 )
 
 

@@ -67,6 +67,7 @@ def test_a_real_client_reports_over_mcp(place: Place) -> None:
         "kept",
         "sent",
         "message from t.1: to myself",
+        "no messages",
         "accepted: you are done, end now",
     ]
     rows = place.coord("events", "s", "--json").out
