@@ -165,12 +165,12 @@ def agents_git(place: Place, *args: str) -> str:
     return place.git("--git-dir", str(repository), *args)
 
 
-QUICK = {"stall": 2, "tool": 2, "silence": 2}
+QUICK = {"stall": 5, "tool": 5, "silence": 5}
 STUBS: dict[str, dict[str, Any]] = {
     "stall": {"watch": QUICK},
     "mute": {"watch": QUICK},
     "tool": {"watch": {**QUICK, "stall": 60}},
-    "silence": {"agent": "asks", "watch": {"silence": 2}},
+    "silence": {"agent": "asks", "watch": {"silence": 5}},
     "errors": {},
     "progress": {},
     "repeats": {},
@@ -217,7 +217,7 @@ def test_each_stub_is_stopped_for_its_reason_and_its_next_attempt_is_told(place:
 def test_what_fails_for_good_is_named_with_its_branch_and_the_rest_lands(place: Place) -> None:
     stubs(place)
     tasks: dict[str, dict[str, Any]] = {
-        "stall-always": {"watch": {"stall": 1}, "limits": {"attempts": 2}},
+        "stall-always": {"watch": {"stall": 4}, "limits": {"attempts": 2}},
         "steps": {"size": "small", "limits": {"attempts": 1}},
         "chatter": {"limits": {"attempts": 1}},
         "healthy": {},
