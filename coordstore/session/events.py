@@ -23,6 +23,7 @@ __all__ = [
     "Note",
     "Progress",
     "Pulse",
+    "Reviewed",
     "StateChanged",
     "Step",
     "ToolCall",
@@ -235,6 +236,15 @@ class Verdict(_Base):
     evidence: dict[str, Any] = Field(default_factory=dict)
 
 
+class Reviewed(_Base):
+    """Completed work waits for a review, or somebody decided on it, or it was merged after that."""
+
+    type: Literal["review"] = "review"
+    state: Text
+    by: Text
+    comment: Text | None = None
+
+
 class Unknown(_Base):
     """An event of a kind this version does not know, kept whole."""
 
@@ -262,6 +272,7 @@ Event = (
     | Pulse
     | Verdict
     | Watching
+    | Reviewed
     | Unknown
 )
 

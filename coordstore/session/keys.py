@@ -15,6 +15,7 @@
     <session>/merged/<task>               that the task's work is in the integrated tree, and as which commit
     <session>/paused                      that nothing new starts: since when, and why
     <session>/postmortem/<task>           what became of each attempt of a task that failed
+    <session>/changes/<agent>             that the work waits for a review, and what came of it
     <session>/tip                         the integrated commit
     <session>/result                      what landed in the user's repository
     stream <session>/events/<agent>       what happened, in order
@@ -135,6 +136,10 @@ class SessionKeys:
     def postmortem(self, task: str) -> str:
         """Return the key of what became of a failed task's attempts."""
         return f"{self.session}/postmortem/{task}"
+
+    def change(self, agent: str) -> str:
+        """Return the key of an attempt's change."""
+        return f"{self.session}/changes/{agent}"
 
     def agent(self, agent: str, name: str) -> str:
         """Return one key of an agent."""

@@ -42,6 +42,7 @@ SAMPLES: list[events.Event] = [
     events.Pulse(up=9.5, still=9.0, quiet=4.0, cpu=0.25, output=77, files=2, looked=3),
     events.Verdict(detector="stall", action="stop", reason="hung", hint="be quick", evidence={"cpu": 0.0}),
     events.Watching(profile="claude", thresholds={"stall": 60.0}),
+    events.Reviewed(state="approved", by="somebody", comment="fine"),
     events.Unknown(raw="?"),
 ]
 
@@ -66,6 +67,7 @@ def test_any_text_can_stand_in_an_event(event: events.Event, text: str) -> None:
     assert events.encode(back).decode()
 
 
+@pytest.mark.security(17)
 @pytest.mark.parametrize("size", [RECORD_MAX, 4 * RECORD_MAX])
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
 def test_an_event_that_no_record_can_hold_is_shortened(event: events.Event, size: int) -> None:
