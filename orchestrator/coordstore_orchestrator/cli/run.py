@@ -81,16 +81,7 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     found = load_checked(plan, how["agent"], config.profiles)
     if not how["allow_unproven"]:
         await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
-    chosen = {"recovery": known_policy(how["recovery"])} if how["recovery"] else {}
-    if how["review"] or how["forge"]:
-        check_names(how["review"] or "person", how["forge"] or "local", config.profiles)
-    meta = {
-        **_meta(found, how["agent"]),
-        **chosen,
-        **await _changes(user, found, how),
-        "base": await user.resolve(found.base),
-        **_where(user, plan),
-    }
+    meta = await _record(user, found, plan, how, config.profiles)
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     if dirty := await user.is_dirty():
@@ -122,6 +113,22 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     if how["as_json"]:
         print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
     return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
+
+
+async def _record(
+    user: UserRepository, found: Plan, plan: Path, how: Mapping[str, Any], profiles: Mapping[str, Profile]
+) -> dict[str, Any]:
+    """Return the session's whole record, once what it names is known to exist."""
+    chosen = {"recovery": known_policy(how["recovery"])} if how["recovery"] else {}
+    if how["review"] or how["forge"]:
+        check_names(how["review"] or "person", how["forge"] or "local", profiles)
+    return {
+        **_meta(found, how["agent"]),
+        **chosen,
+        **await _changes(user, found, how),
+        "base": await user.resolve(found.base),
+        **_where(user, plan),
+    }
 
 
 def check_watch(plan: Plan, profiles: Mapping[str, Profile]) -> None:
