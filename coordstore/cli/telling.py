@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["event_line", "parse_event", "tell"]
 
-COLOURS: Final = {"error": "red", "state": "bold", "integrated": "green", "check": "blue"}
+COLOURS: Final = {"error": "red", "state": "bold", "integrated": "green", "check": "blue", "verdict": "red"}
 TYPE_WIDTH: Final = 11
 
 
@@ -96,6 +96,11 @@ def _step(event: Mapping[str, Any]) -> str:
     return _text(event, "step", "text")
 
 
+def _pulse(event: Mapping[str, Any]) -> str:
+    seconds = f"quiet for {event.get('quiet', '?')} s, {event.get('still', '?')} s since its last step"
+    return f"{seconds}; {event.get('cpu', '?')} s of processor time, {event.get('output', '?')} bytes printed"
+
+
 TELLERS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "assigned": _assigned,
     "state": _state,
@@ -112,6 +117,10 @@ TELLERS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "check": _check,
     "leftovers": lambda event: f"killed what it left behind: {_names(event, 'processes')}",
     "integrated": _integrated,
+    "model_call": lambda _event: "asked its model",
+    "pulse": _pulse,
+    "verdict": lambda event: f"{_text(event, 'detector', 'action')}: {_text(event, 'reason')}",
+    "watching": lambda event: f"{_text(event, 'profile')} is watched",
     "unknown": lambda event: _text(event, "raw"),
 }
 """How each type of event is told; others by their fields."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim"]
 
-OWNED = frozenset({"assignment", "cancel", "claim", "ended", "result", "started", "status"})
+OWNED = frozenset({"assignment", "cancel", "claim", "ended", "result", "started", "status", "verdict"})
 """Values that only the moves of the state machine write."""
 AT_ONCE = 32
 """Events in one transaction, at most."""
@@ -52,6 +52,16 @@ class Claim:
     def fence(self) -> Check:
         """Return the fencing condition, for transactions of the caller's own."""
         return Check(self._keys.agent(self.agent, "claim"), create_revision=self.token)
+
+    @property
+    def store(self) -> CoordStore:
+        """Return where the session lives."""
+        return self._store
+
+    @property
+    def session(self) -> str:
+        """Return the session's name."""
+        return self._keys.session
 
     async def report(self, *told: events.Event, **values: object) -> None:
         """Write some of the attempt's bare values (`pid`, `step`, `branch` …) and events, in one transaction.

@@ -19,8 +19,10 @@ __all__ = [
     "Integrated",
     "Leftovers",
     "Message",
+    "ModelCall",
     "Note",
     "Progress",
+    "Pulse",
     "Reviewed",
     "StateChanged",
     "Step",
@@ -28,6 +30,8 @@ __all__ = [
     "ToolResult",
     "Unknown",
     "Usage",
+    "Verdict",
+    "Watching",
     "decode",
     "encode",
 ]
@@ -186,6 +190,52 @@ class Integrated(_Base):
     files: tuple[Text, ...] = ()
 
 
+class ModelCall(_Base):
+    """The agent asked its model, by its own words; what it does next ends that."""
+
+    type: Literal["model_call"] = "model_call"
+
+
+class Pulse(_Base):
+    """What a quiet agent was seen to use; all times are seconds on its worker's monotonic clock."""
+
+    type: Literal["pulse"] = "pulse"
+    up: float
+    """Since the agent was started."""
+    still: float
+    """Since its last step."""
+    quiet: float
+    """Since its last sign of life."""
+    cpu: float
+    """Processor time that it and what it started have used."""
+    output: int
+    """Bytes that it has printed."""
+    files: int
+    """How many times its files were seen to change."""
+    looked: int = 0
+    """How many steps it had taken when its files were last looked at."""
+
+
+class Watching(_Base):
+    """An agent was started, and from here on is watched with these thresholds, by detector."""
+
+    type: Literal["watching"] = "watching"
+    profile: Text
+    thresholds: dict[str, float]
+
+
+class Verdict(_Base):
+    """A detector's verdict on an attempt, with what it rests on."""
+
+    type: Literal["verdict"] = "verdict"
+    detector: Text
+    action: Literal["suspect", "hint", "stop"]
+    reason: Text
+    hint: Text | None = None
+    """What the agent, or its next attempt, is told."""
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
 class Reviewed(_Base):
     """Completed work waits for a review, or somebody decided on it, or it was merged after that."""
 
@@ -218,6 +268,10 @@ Event = (
     | CheckRun
     | Leftovers
     | Integrated
+    | ModelCall
+    | Pulse
+    | Verdict
+    | Watching
     | Reviewed
     | Unknown
 )
@@ -239,6 +293,8 @@ def _shortened(value: object) -> object:
         return tuple(_shortened(each) for each in value[:ITEMS_MAX])
     if isinstance(value, int | float | None):
         return value
+    if isinstance(value, dict):
+        return {name: _shortened(each) for name, each in list(value.items())[:ITEMS_MAX]}
     text = str(value)
     return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}… ({len(text)} characters)"
 

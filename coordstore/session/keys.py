@@ -8,9 +8,13 @@
     <session>/agents/<agent>/assignment   what this attempt is to do: task, base, hint
     <session>/agents/<agent>/claim        who runs it; on the worker's lease; its create revision is the fencing token
     <session>/agents/<agent>/cancel       a request to stop it, with the reason
+    <session>/agents/<agent>/verdict      that it is stopped as failed: code, reason, hint, of a detector
+    <session>/agents/<agent>/retry        a request to try its task again, with the reason
     <session>/agents/<agent>/result       how it ended: reason, commit, evidence
     <session>/queue/<class>/<agent>       assignments nobody has claimed
     <session>/merged/<task>               that the task's work is in the integrated tree, and as which commit
+    <session>/paused                      that nothing new starts: since when, and why
+    <session>/postmortem/<task>           what became of each attempt of a task that failed
     <session>/changes/<agent>             that the work waits for a review, and what came of it
     <session>/tip                         the integrated commit
     <session>/result                      what landed in the user's repository
@@ -107,6 +111,11 @@ class SessionKeys:
         return f"{self.session}/result"
 
     @property
+    def paused(self) -> str:
+        """Return the key that keeps everything new from starting."""
+        return f"{self.session}/paused"
+
+    @property
     def queue(self) -> str:
         """Return the prefix of all queues."""
         return f"{self.session}/queue"
@@ -123,6 +132,10 @@ class SessionKeys:
     def merged(self, task: str) -> str:
         """Return the key that says a task's work is integrated."""
         return f"{self.session}/merged/{task}"
+
+    def postmortem(self, task: str) -> str:
+        """Return the key of what became of a failed task's attempts."""
+        return f"{self.session}/postmortem/{task}"
 
     def change(self, agent: str) -> str:
         """Return the key of an attempt's change."""

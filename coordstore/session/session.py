@@ -131,7 +131,9 @@ class Session:
 
     # --- the orchestrator's moves -----------------------------------------------------------------------
 
-    async def assign(self, task: Task, base: str, *, fence: Fence | None = None, hint: str | None = None) -> int:
+    async def assign(
+        self, task: Task, base: str, *, fence: Fence | None = None, hint: str | None = None, other: int = 0
+    ) -> int:
         """Make the task's next attempt, queue it, and return the revision.
 
         Args:
@@ -139,6 +141,7 @@ class Session:
             base: The commit to start from.
             fence: The orchestrator's leadership.
             hint: What to tell this attempt beyond the prompt.
+            other: How many agents of the task's fall-back chain to pass over.
 
         Raises:
             InvalidArgument: An attempt of it still lives.
@@ -146,7 +149,7 @@ class Session:
             Fenced: The orchestrator no longer leads.
         """
         agent, checks = self._next(task)
-        body = {"task": task.id, "base": base, "hint": hint}
+        body = {"task": task.id, "base": base, "hint": hint, **({"other": other} if other else {})}
         status = self.keys.agent(agent, "status")
         writes = [
             Put(status, b"pending"),
@@ -155,6 +158,28 @@ class Session:
         ]
         told = events.Assigned(task=task.id, attempt=int(agent.rpartition(".")[2]), base=base, hint=hint)
         return await self.store.transact(writes, checks, [self.event(agent, told)], fence)
+
+    async def add_task(
+        self, view: SessionView, task: str, spec: Mapping[str, Any], *, fence: Fence | None = None
+    ) -> int:
+        """Add a task to the session, behind all others, and return the revision.
+
+        Args:
+            view: The session as it was when that was decided.
+            task: Its id.
+            spec: Its specification.
+            fence: The orchestrator's leadership.
+
+        Raises:
+            Conflict: There is such a task, or the session's record changed meanwhile.
+            Fenced: The orchestrator no longer leads.
+        """
+        meta = view.entries[self.keys.meta]
+        (write,) = self._specifications({task: spec})
+        record = {**view.meta, "order": [*strings(view.meta.get("order")), task]}
+        checks = [Check(meta.key, revision=meta.revision), Check(write.key, revision=0)]
+        told = self.event(None, events.Note(text=f"task {task} was added: {spec.get('name')}"))
+        return await self.store.transact([write, Put(meta.key, as_value(record))], checks, [told], fence)
 
     async def cancel_unstarted(
         self, task: Task, reason: str, *, code: str = "cancelled", fence: Fence | None = None

@@ -200,6 +200,11 @@ class SessionView:
         return bool(self.meta.get("ready"))
 
     @property
+    def paused(self) -> bool:
+        """Whether nothing new is to start."""
+        return self.keys.paused in self.entries
+
+    @property
     def result(self) -> dict[str, Any]:
         """Return what landed: ref, commit, tasks; empty before."""
         return as_object(self.entries.get(self.keys.result))

@@ -1,4 +1,4 @@
-"""What an agent calls to report to its worker: `report_progress`, `mark_complete`, `mark_failed`.
+"""What an agent calls to report to its worker, and to exchange messages.
 
 Works inside an agent that `coord` runs, over the worker's private socket (COORD_AGENT_SOCKET), and for that agent
 only. It blocks for as long as the worker takes to answer, and imports next to nothing: agents pay for every start.
@@ -13,14 +13,25 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn
 
-__all__ = ["main", "mark_complete", "mark_failed", "report_progress"]
+__all__ = [
+    "main",
+    "mark_complete",
+    "mark_failed",
+    "note",
+    "read_messages",
+    "received",
+    "report_progress",
+    "send_message",
+]
 
 ANSWER_MAX = 1 << 20
 """Bytes of an answer that are read."""
 DONE, MISSING, USAGE, NOBODY = 0, 1, 2, 4
+_RECEIVED: list[dict[str, str]] = []
+"""Messages that came with an answer and that nobody has read yet."""
 
 
 def report_progress(status: str, next_steps: str | None = None) -> None:
@@ -68,6 +79,51 @@ def mark_failed(reason: str) -> None:
     _call(call="mark_failed", reason=reason)
 
 
+def read_messages() -> list[dict[str, str]]:
+    """Return the messages that have come for this agent, each once, with ``from`` and ``text``.
+
+    Every other report brings them along too; those come first.
+
+    Raises:
+        Unavailable: No worker listens.
+    """
+    _call(call="read_messages")
+    return received()
+
+
+def received() -> list[dict[str, str]]:
+    """Return the messages that came with earlier answers and that nobody has read; each once."""
+    found, _RECEIVED[:] = list(_RECEIVED), []
+    return found
+
+
+def note(text: str) -> str:
+    """Keep a note on the session's scratchpad, tagged with this attempt's name; return its id.
+
+    Args:
+        text: What to keep.
+
+    Raises:
+        Unavailable: No worker listens.
+        InvalidArgument: The worker refused it.
+    """
+    return str(_call(call="note", text=text)["id"])
+
+
+def send_message(to: str, text: str) -> str:
+    """Send a message to a task, to one of its attempts or to ``orchestrator``; return its id.
+
+    Args:
+        to: The receiver, who need not run yet.
+        text: What to say.
+
+    Raises:
+        Unavailable: No worker listens.
+        InvalidArgument: The worker refused it.
+    """
+    return str(_call(call="send_message", to=to, text=text)["id"])
+
+
 def _call(**request: object) -> dict[str, Any]:
     path = os.environ.get("COORD_AGENT_SOCKET", "")
     try:
@@ -84,6 +140,7 @@ def _call(**request: object) -> dict[str, Any]:
     if not answer.get("ok") and "missing" not in answer:
         _fail("InvalidArgument", str(answer.get("error")))
     found: dict[str, Any] = answer
+    _RECEIVED.extend(found.get("messages") or ())
     return found
 
 
@@ -116,6 +173,8 @@ def main(args: Sequence[str]) -> int | None:
         args: What follows ``agent``.
     """
     texts, evidence, after = _split(args[1:])
+    if list(args) == ["read-messages"]:
+        return _done(_read_mail)
     if len(texts) != 1 or after is None or (after and args[0] != "report-progress"):
         return None
     if evidence and args[0] != "mark-complete":
@@ -123,11 +182,20 @@ def main(args: Sequence[str]) -> int | None:
     call = {"report-progress": _progress, "mark-complete": _complete, "mark-failed": _failed}.get(args[0])
     if call is None:
         return None
+    said = after
+    return _done(lambda: call(texts[0], said, evidence))
+
+
+def _done(report: Callable[[], int]) -> int:
+    """Make a report and tell what came back; return the exit status."""
     try:
-        return call(texts[0], after, evidence)
+        code = report()
     except Exception as error:  # noqa: BLE001 - told in a sentence, with the exit status of its kind
         sys.stderr.write(f"coord: {error}\n")
         return NOBODY if isinstance(error, ConnectionError) else USAGE
+    for message in _RECEIVED:
+        sys.stdout.write(f"message from {message['from']}: {message['text']}\n")
+    return code
 
 
 def _split(args: Sequence[str]) -> tuple[list[str], dict[str, str], str | None]:
@@ -161,6 +229,11 @@ def _complete(text: str, _after: str, evidence: Mapping[str, str]) -> int:
     if not missing:
         sys.stdout.write("accepted: end with exit status 0\n")
     return MISSING if missing else DONE
+
+
+def _read_mail() -> int:
+    _call(call="read_messages")
+    return DONE
 
 
 def _failed(text: str, _after: str, _evidence: Mapping[str, str]) -> int:

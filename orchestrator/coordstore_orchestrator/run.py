@@ -25,9 +25,10 @@ from coordstore_orchestrator.merge.land import land, release_epoch, take_epoch
 from coordstore_orchestrator.merge.merger import Merger
 from coordstore_orchestrator.merge.scratch import Scratch
 from coordstore_orchestrator.merge.validate import Validator
-from coordstore_orchestrator.monitor.decide import settled
+from coordstore_orchestrator.monitor.decide import over
 from coordstore_orchestrator.monitor.leadership import lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
+from coordstore_orchestrator.monitor.postmortem import write_postmortems
 from coordstore_orchestrator.review.model import Tools
 from coordstore_orchestrator.review.registry import make_forge, make_reviewer
 from coordstore_orchestrator.review.reviews import PAUSE, Reviews
@@ -166,7 +167,7 @@ class Run:
             view = await self._take_over(leadership)
             tools = await self._prepare(str(view.meta["base"]), leadership, guardian)
             view = await self._drive(view, tools)
-            if all(settled(view, task) for task in view.tasks.values()):
+            if over(view):
                 await self._finish(view, tools)
             await release_epoch(self._user, self._session.name, tools.epoch)
         return await self._session.view()
@@ -303,6 +304,7 @@ class Run:
                 result["ref"] = await land(self._user, source, self._session.name, view.tip, tools.epoch)
                 result["commit"] = view.tip
             result |= {"landed": merged, "ended": result.get("ended") or now_text()}
+        await write_postmortems(self._session, view, fence)
         if result != view.result:
             await self._session.store.transact([Put(self._session.keys.result, as_value(result))], fence=fence)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from coordstore.session import State
 from coordstore_orchestrator.merge.conflicts import as_hint
 from coordstore_orchestrator.monitor import decide as rules
+from coordstore_orchestrator.monitor import recovery
 from coordstore_orchestrator.monitor.decide import Assign, CancelTask, EndLost, Integrate, decide, settled
 from tests.orchestrator.board import Board
 
@@ -61,7 +62,7 @@ CASES: dict[str, tuple[Board, list[Action]]] = {
     ),
     "a need that failed and is tried again": (
         Board({"a": ["b"], "b": {"limits": {"attempts": 2}}}).attempt("b.1", "failed", reason="oh"),
-        [Assign("b", 2, HINT + "oh")],
+        [Assign("b", 2, HINT + "oh", wait=1.0)],
     ),
     "a need that was cancelled": (
         Board({"a": ["b"], "b": []}).attempt("b.1", "cancelled"),
@@ -87,7 +88,10 @@ CASES: dict[str, tuple[Board, list[Action]]] = {
     "a running attempt": (Board({"a": []}).attempt("a.1", "running"), []),
     "a lost attempt": (Board({"a": []}).attempt("a.1", "lost"), [EndLost("a.1")]),
     "a failed attempt, none left": (Board({"a": []}).attempt("a.1", "failed"), []),
-    "a failed attempt, some left": (three().attempt("a.1", "failed", reason="r"), [Assign("a", 2, HINT + "r")]),
+    "a failed attempt, some left": (
+        three().attempt("a.1", "failed", reason="r"),
+        [Assign("a", 2, HINT + "r", wait=1.0)],
+    ),
     "the last attempt failed": (
         three(2).attempt("a.1", "failed").attempt("a.2", "failed"),
         [],
@@ -281,9 +285,9 @@ def test_these_properties_catch_a_planted_bug(bug: str, monkeypatch: pytest.Monk
     if bug == "needs":
         monkeypatch.setattr(rules, "_start", lambda _view, task: iter([Assign(task.id, task.next_attempt)]))
     elif bug == "retries":
-        monkeypatch.setattr(rules, "retries_left", lambda task: task.state is State.FAILED or whole(task))
+        monkeypatch.setattr(rules, "retries_left", lambda task, *_: task.state is State.FAILED or whole(task))
     elif bug == "lost":
-        monkeypatch.setattr(rules, "LOST", "gone")
+        monkeypatch.setattr(recovery, "LOST", "gone")
     else:
         monkeypatch.setattr(rules, "settled", lambda _view, task: task.latest is not None and not whole(task))
         monkeypatch.setattr(rules, "_may_start", lambda _latest: True)

@@ -88,19 +88,19 @@ def claims_without_checks(plant: Plant) -> None:
 def assigns_without_fence(plant: Plant) -> None:
     whole = Session.assign
 
-    async def assign(self: Session, task: Task, base: str, *, fence: Any = None, hint: str | None = None) -> int:
+    async def assign(self: Session, task: Task, base: str, *, fence: Any = None, **more: Any) -> int:
         del fence
-        return await whole(self, task, base, hint=hint)
+        return await whole(self, task, base, **more)
 
     plant.setattr(Session, "assign", assign)
 
 
 def retries_for_ever(plant: Plant) -> None:
-    plant.setattr(rules, "retries_left", lambda task: task.state is State.FAILED)
+    plant.setattr(rules, "retries_left", lambda task, *_: task.state is State.FAILED)
 
 
 def counts_lost_attempts(plant: Plant) -> None:
-    def left(task: Task) -> bool:
+    def left(task: Task, *_: object) -> bool:
         return task.state is State.FAILED and len(task.attempts) < int(
             (task.spec.get("limits") or {}).get("attempts", 1)
         )
@@ -165,7 +165,7 @@ def takes_more_than_it_has_slots_for(plant: Plant) -> None:
 
 def undoes_a_cancel(plant: Plant) -> None:
     whole = rules.retries_left
-    plant.setattr(rules, "retries_left", lambda task: task.reason == "a person's" or whole(task))
+    plant.setattr(rules, "retries_left", lambda task, *_: task.reason == "a person's" or whole(task))
 
 
 def tells_of_another_state(plant: Plant) -> None:
@@ -188,7 +188,7 @@ def tells_of_another_state(plant: Plant) -> None:
         (counts_lost_attempts, "though its attempt was cut off|cancelled by nobody"),
         (merges_without_checks, "merged twice|who does not lead|is not in it"),
         (runs_the_completed_again, "a completed task was given out again"),
-        (finishes_without_fence, r"went from \w+ to|without its claim|without a result"),
+        (finishes_without_fence, r"went from \w+ to|without its claim|without a result|settled session was changed"),
         (forgets_runners_that_break, "not settled|more than it has slots for"),
         (takes_more_than_it_has_slots_for, "more than it has slots for|more agents than slots"),
         (undoes_a_cancel, "a cancel was undone"),

@@ -53,6 +53,10 @@ def sound(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
         "items": lambda each: all(sound(each, entry, root) for entry in value),
         "required": lambda keys: set(keys) <= set(value),
         "properties": lambda known: all(sound(known[key], value[key], root) for key in known if key in value),
+        "patternProperties": lambda known: all(
+            any(re.search(form, key) and sound(rule, entry, root) for form, rule in known.items())
+            for key, entry in value.items()
+        ),
         "additionalProperties": lambda allowed: bool(allowed) or set(value) <= set(schema["properties"]),
     }
     if not is_type(schema.get("type", ""), value):

@@ -22,9 +22,13 @@ ANTHROPIC: Final = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE
 GEMINI: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
 XDG: Final = ("XDG_*_HOME",)
 
+THINKS: Final = {"stall": 300.0}
+"""Of programs whose streams show nothing while the model thinks: for minutes nothing may come, and it is well."""
+
 BUILTIN: Final = (
     Profile(
         name="claude",
+        watch=THINKS,
         output="claude",
         summary="Claude Code",
         argv=(
@@ -36,6 +40,7 @@ BUILTIN: Final = (
     ),
     Profile(
         name="codex",
+        watch=THINKS,
         output="codex",
         summary="OpenAI Codex; its own sandbox is off, since inside it no worktree can be committed from",
         argv=(
@@ -48,6 +53,7 @@ BUILTIN: Final = (
     ),
     Profile(
         name="gemini",
+        watch=THINKS,
         output="gemini",
         summary="Gemini CLI",
         argv=("gemini", "--output-format", "stream-json", "--yolo", ("-m", "{model}")),
@@ -56,6 +62,7 @@ BUILTIN: Final = (
     ),
     Profile(
         name="qwen",
+        watch=THINKS,
         output="claude",
         summary="Qwen Code",
         argv=("qwen", "--output-format", "stream-json", "--yolo", ("-m", "{model}")),
@@ -72,6 +79,7 @@ BUILTIN: Final = (
     ),
     Profile(
         name="opencode",
+        watch=THINKS,
         output="opencode",
         summary="OpenCode",
         argv=("opencode", "run", "--format", "json", "--auto", ("-m", "{model}"), "{instruction}"),
@@ -85,6 +93,7 @@ BUILTIN: Final = (
     ),
     Profile(
         name="mini",
+        watch=THINKS,
         output="mini",
         summary="mini-swe-agent",
         argv=(
@@ -104,6 +113,7 @@ BUILTIN: Final = (
     ),
     Profile(
         name="aider",
+        watch=THINKS,
         summary="aider",
         argv=(
             *("aider", "--yes-always", "--no-check-update", "--analytics-disable", "--no-show-model-warnings"),

@@ -55,6 +55,7 @@ class _ProfileTable(_Strict):
     models: tuple[str, ...] | None = None
     fallback: tuple[str, ...] | None = None
     limits: dict[str, float] | None = None
+    watch: dict[str, float] | None = None
     litter: tuple[str, ...] | None = None
     output: str | None = None
     confine: tuple[str, ...] | None = None

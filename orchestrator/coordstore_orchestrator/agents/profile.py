@@ -64,6 +64,7 @@ class Profile:
         models: The models it is known to take; empty: any.
         fallback: Profiles to try, in order, when this one cannot start.
         limits: Limits for tasks that set none: steps, idle, deadline (seconds), cost (US dollars), attempts.
+        watch: Thresholds of detectors, by name; 0: it is not watched for that.
         litter: Patterns of files that it leaves in the worktree and that are nobody's work.
         output: How its output is read; ``plain`` is for what just prints.
         confine: Where it may write beside its worktree, its branch and temporary files (``~`` is its HOME); None: it is
@@ -85,6 +86,7 @@ class Profile:
     models: tuple[str, ...] = ()
     fallback: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
+    watch: Mapping[str, float] = field(default_factory=dict)
     litter: tuple[str, ...] = ()
     output: str = "plain"
     confine: tuple[str, ...] | None = None
@@ -167,6 +169,8 @@ def _troubles(profile: Profile) -> Iterator[str]:
         yield f"env_set takes plain names that do not begin with {OWN}"
     if unknown := sorted(profile.limits.keys() - LIMITS):
         yield f"unknown limits {', '.join(unknown)}: there are {', '.join(sorted(LIMITS))}"
+    if negative := sorted(name for name, limit in profile.watch.items() if limit < 0):
+        yield f"a threshold is a number from 0 (off): {', '.join(negative)}"
     if profile.model is not None and (said := _wrong_model(profile.model, profile.models)):
         yield said
     if not profile.verbatim:

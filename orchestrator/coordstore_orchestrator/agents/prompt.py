@@ -120,7 +120,9 @@ def _report(criteria: Iterable[str]) -> str:
             f"    {COMMAND} agent report-progress 'what is done' --next 'what comes next'",
             f"    {COMMAND} agent mark-complete 'what was done'{evidence}",
             f"    {COMMAND} agent mark-failed 'why it cannot be done'",
-            "mark-complete prints what is missing; repair that and call it again.",
+            f"    {COMMAND} agent read-messages",
+            "mark-complete prints what is missing; repair that and call it again. Each of them prints the messages",
+            "that have come for you.",
         ]
     )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from coordstore_orchestrator import agent as api
 from coordstore_orchestrator.agent import main
 
 if TYPE_CHECKING:
@@ -49,6 +50,21 @@ def mark_complete(summary: str, evidence: Sequence[tuple[str, str]]) -> int:
 def mark_failed(reason: str) -> int:
     """Say that the task cannot be done, and why."""
     return _main(["mark-failed", reason])
+
+
+@agent.command("read-messages")
+def read_messages() -> int:
+    """Print the messages that have come for this agent; other reports print them too."""
+    return _main(["read-messages"])
+
+
+@agent.command("send-message")
+@click.argument("to")
+@click.argument("text")
+def send_message(to: str, text: str) -> int:
+    """Send TEXT to a task, to one of its attempts, or to "orchestrator"."""
+    api.send_message(to, text)
+    return 0
 
 
 def _main(args: Sequence[str]) -> int:

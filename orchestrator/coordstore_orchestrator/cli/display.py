@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final, TextIO
 from coordstore.cli.text import clean
 from coordstore.session import State
 from coordstore.session.changes import ChangeState, change_in
+from coordstore_orchestrator.monitor.postmortem import kept_work
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from coordstore.session import Attempt, SessionView, Task
@@ -73,6 +75,8 @@ class RunDisplay:
         self._print(f"\nsession {self._session}: {len(done)} of {len(view.tasks)} tasks {what}")
         for task in view.ordered():
             self._print(self._row(view, task))
+            for line in self._kept(view, task):
+                self._print(line)
         unsettled = not view.result.get("final")
         self._print_next(view, plan, unsettled=unsettled)
         if interrupted and unsettled:
@@ -123,6 +127,14 @@ class RunDisplay:
         symbol = SYMBOLS[State.FAILED] if view.left_out(task.id) else SYMBOLS[task.state]
         tries = f" (attempt {len(task.attempts)})" if len(task.attempts) > 1 else ""
         return f"  {symbol} {task.id:<12} {landed:<10} {self._short(reason) if reason else clean(task.name)}{tries}"
+
+    def _kept(self, view: SessionView, task: Task) -> Iterator[str]:
+        """Yield where the work of a task lies that did not come through."""
+        if view.merged(task.id).get("merged"):
+            return
+        for attempt in task.attempts:
+            if work := kept_work(attempt):
+                yield f"    {'':<12} its work is kept on branch {attempt.agent} at {work[:12]}"
 
     def _short(self, reason: object) -> str:
         return clean(str(reason).replace("\n", " "))[:REASON_MAX]

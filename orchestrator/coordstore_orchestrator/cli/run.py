@@ -27,6 +27,8 @@ from coordstore_orchestrator.folders import prepare_session_folder
 from coordstore_orchestrator.git.run import git, text_of
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
+from coordstore_orchestrator.monitor.detect import check_thresholds
+from coordstore_orchestrator.monitor.recovery import known_policy
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.review.registry import check_names
 from coordstore_orchestrator.run import Run, RunOptions
@@ -52,6 +54,7 @@ SLUG_MAX: Final = 40
 @click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Agents at a time [8, or COORD_WORKER_LIMIT].")
 @click.option("--agent", metavar="PROFILE", help="The agent of tasks that name none.")
 @click.option("--allow-unproven", is_flag=True, help="Also run agents that have not shown what they can do.")
+@click.option("--recovery", metavar="NAME", help="The policy of what follows a failed attempt [standard].")
 @click.option("--review", metavar="NAME", help="Who reviews each change: person, validation, or an agent profile.")
 @click.option("--forge", metavar="NAME", help="Where changes are shown: local, github or gitlab [local].")
 @click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
@@ -78,8 +81,7 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     found = load_checked(plan, how["agent"], config.profiles)
     if not how["allow_unproven"]:
         await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
-    meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
-    meta |= await _changes(user, found, how, config.profiles)
+    meta = await _record(user, found, plan, how, config.profiles)
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     await _say_what_is_odd(display, user, meta)
@@ -116,11 +118,38 @@ async def _say_what_is_odd(display: RunDisplay, user: UserRepository, meta: Mapp
         display.say(notice)
 
 
+async def _record(
+    user: UserRepository, found: Plan, plan: Path, how: Mapping[str, Any], profiles: Mapping[str, Profile]
+) -> dict[str, Any]:
+    """Return the session's whole record, once what it names is known to exist."""
+    chosen = {"recovery": known_policy(how["recovery"])} if how["recovery"] else {}
+    return {
+        **_meta(found, how["agent"]),
+        **chosen,
+        **await _changes(user, found, how, profiles),
+        "base": await user.resolve(found.base),
+        **_where(user, plan),
+    }
+
+
+def check_watch(plan: Plan, profiles: Mapping[str, Profile]) -> None:
+    """Refuse thresholds of detectors that do not exist.
+
+    Raises:
+        UnknownDetector: The message names the task or the profile, and the detectors there are.
+    """
+    for task in plan.tasks:
+        check_thresholds(f"task {task.id}, watch", task.watch)
+    for profile in profiles.values():
+        check_thresholds(f"agent profile {profile.name}, watch", profile.watch)
+
+
 def load_checked(path: Path, agent: str | None, profiles: Mapping[str, Profile]) -> Plan:
     """Read a plan and check it with the agent that fills its gaps; that agent is the run's, not the plan's."""
     found = load_plan(path)
     filled = found if agent is None or found.agent is not None else found.model_copy(update={"agent": agent})
     check_plan(filled, profiles)
+    check_watch(filled, profiles)
     for each in (filled.agent, *(task.agent for task in filled.tasks)):
         if isinstance(each, str):
             resolve_agent(each, profiles)  # refuses a model that the profile does not take
@@ -138,12 +167,14 @@ def _demand_proofs(plan: Plan, agent: str | None, profiles: Mapping[str, Profile
             proofs.demand(profile)
 
 
-def _meta(plan: Plan) -> dict[str, Any]:
+def _meta(plan: Plan, agent: str | None) -> dict[str, Any]:
     """Return the session's record, without what the repository decides."""
     data = plan.model_dump(mode="json", by_alias=True, exclude_none=True)
     kept: dict[str, Any] = {
         name: data[name] for name in ("goal", "agent", "setup", "validate", "hand_back") if name in data
     }
+    if alone := agent or kept.get("agent"):
+        kept["alone"] = alone  # who gets the whole when all tasks fail
     return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from coordstore.session import State
 from coordstore.session.changes import ChangeState, change_in
 from coordstore_orchestrator.merge.conflicts import as_hint
+from coordstore_orchestrator.monitor.fallback import AddTask, whole_task
+from coordstore_orchestrator.monitor.recovery import INTERRUPTED, LOST, Retry, retry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,23 +31,29 @@ __all__ = [
     "EndLost",
     "Integrate",
     "decide",
+    "over",
     "retries_left",
     "settled",
 ]
 
-INTERRUPTED = "interrupted"
-"""Result code of an attempt that was cut off by its own orchestrator's end: resuming tries again."""
-LOST = "lost"
-"""Result code of an attempt whose worker died: trying again costs none of the task's attempts."""
-
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Make the task's next attempt, which is this one."""
+    """Make the task's next attempt, which is this one.
+
+    Args:
+        task: The task.
+        attempt: The number.
+        hint: What it is told beyond the prompt.
+        other: How many profiles of the fall-back chain it passes over.
+        wait: Seconds before it.
+    """
 
     task: str
     attempt: int
     hint: str | None = None
+    other: int = 0
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +80,14 @@ class Integrate:
     agent: str
 
 
-Action = Assign | CancelTask | EndLost | Integrate
+Action = Assign | CancelTask | EndLost | Integrate | AddTask
 
 
 def decide(view: SessionView) -> list[Action]:
     """Return everything that can be done now; nothing when all waits for workers, or all is settled.
 
-    Of a session whose tasks have not all been written yet nothing can be said. Integrations come in the order of
-    completion, which keeps dependencies before what needs them.
+    Of a session whose tasks have not all been written yet nothing can be said; in one that is paused nothing starts.
+    Integrations come in the order of completion, which keeps dependencies before what needs them.
     """
     if not view.ready:
         return []
@@ -98,7 +106,14 @@ def decide(view: SessionView) -> list[Action]:
         elif not settled(view, task) and _may_start(latest):
             actions.extend(_start(view, task))
     actions.extend(action for _, action in sorted(completed, key=lambda pair: pair[0]))
-    return actions
+    if all(settled(view, task) for task in view.tasks.values()) and (whole := whole_task(view)) is not None:
+        actions.append(whole)
+    return [action for action in actions if not (view.paused and isinstance(action, Assign))]
+
+
+def over(view: SessionView) -> bool:
+    """Tell whether nothing will happen to a session any more: all is settled, and nothing is left to try."""
+    return all(settled(view, task) for task in view.tasks.values()) and whole_task(view) is None
 
 
 def settled(view: SessionView, task: Task) -> bool:
@@ -109,7 +124,7 @@ def settled(view: SessionView, task: Task) -> bool:
     if latest.state is State.COMPLETED:
         verdict = _verdict(view, task)
         return bool(verdict) and not verdict.get("returned")
-    return not retries_left(task)
+    return not retries_left(task, view.meta.get("recovery"))
 
 
 def _in_review(view: SessionView, agent: str) -> bool:
@@ -124,18 +139,9 @@ def _verdict(view: SessionView, task: Task) -> Mapping[str, Any]:
     return record if latest is not None and record.get("agent", latest.agent) == latest.agent else {}
 
 
-def retries_left(task: Task) -> bool:
+def retries_left(task: Task, policy: object = None) -> bool:
     """Tell whether a task whose latest attempt failed or was cancelled gets another one."""
-    latest = task.latest
-    if latest is None:
-        return True
-    code = latest.result.get("code")
-    if code in (LOST, INTERRUPTED):
-        return True
-    limits = task.spec.get("limits")
-    limit = limits.get("attempts") if isinstance(limits, dict) else None
-    spent = sum(attempt.result.get("code") not in (LOST, INTERRUPTED) for attempt in task.attempts)
-    return latest.state is State.FAILED and spent < (limit if isinstance(limit, int) else 1)
+    return retry_of(task, policy) is not None
 
 
 def _may_start(latest: Attempt | None) -> bool:
@@ -153,7 +159,8 @@ def _start(view: SessionView, task: Task) -> Iterator[Action]:
             yield CancelTask(task.id, task.next_attempt, f"needs {need}, which {_fate(view, needed)}")
             return
     if all(view.merged(need).get("merged") for need in task.needs):
-        yield Assign(task.id, task.next_attempt, _hint(view, task))
+        retry = retry_of(task, view.meta.get("recovery")) or Retry()
+        yield Assign(task.id, task.next_attempt, _hint(view, task, retry), retry.other, retry.wait)
 
 
 def _fate(view: SessionView, task: Task) -> str:
@@ -162,9 +169,7 @@ def _fate(view: SessionView, task: Task) -> str:
     return "failed" if task.state is State.FAILED else "was cancelled"
 
 
-def _hint(view: SessionView, task: Task) -> str | None:
-    latest, record = task.latest, view.merged(task.id)
+def _hint(view: SessionView, task: Task, retry: Retry) -> str | None:
+    record = view.merged(task.id)
     told = [as_hint(record)] if record.get("returned") else []
-    if latest is not None and latest.state is State.FAILED:
-        told.append(f"An earlier attempt at this task ended without success: {latest.reason}")
-    return "\n".join(told) or None
+    return "\n".join([*told, *([retry.hint] if retry.hint else [])]) or None

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from coordstore.errors import Conflict, InvalidArgument, InvalidTransition
 from coordstore.session import SessionView, State
-from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate, decide, settled
+from coordstore_orchestrator.monitor.backoff import Backoff
+from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate, decide, over
+from coordstore_orchestrator.monitor.fallback import AddTask
+from coordstore_orchestrator.monitor.watch import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +72,7 @@ class Orchestrator:
         self._changed = asyncio.Event()
         self._viewed = asyncio.Event()
         self._draining = False
+        self._backoff = Backoff(session.store, self._changed.set)
 
     def drain(self) -> None:
         """Start nothing more; `run` returns when nothing runs."""
@@ -81,7 +85,8 @@ class Orchestrator:
         Raises:
             Fenced: Another orchestrator leads by now.
         """
-        helpers = [asyncio.ensure_future(self._pump()), asyncio.ensure_future(self._merge())]
+        watcher = Watcher(self._session, self._fence)
+        helpers = [asyncio.ensure_future(each) for each in (self._pump(), self._merge(), watcher.run())]
         for helper in helpers:
             helper.add_done_callback(lambda _: self._changed.set())
         try:
@@ -94,6 +99,7 @@ class Orchestrator:
                 await self._act()
             return self.view
         finally:
+            self._backoff.close()
             for helper in helpers:
                 helper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -105,7 +111,7 @@ class Orchestrator:
         if self._draining:
             live = any(task.state is State.RUNNING for task in self.view.tasks.values())
             return not live and not any(isinstance(action, MERGES_ONLY) for action in decide(self.view))
-        return all(settled(self.view, task) for task in self.view.tasks.values())
+        return over(self.view)
 
     async def _pump(self) -> None:
         """Keep the view up to date."""
@@ -139,9 +145,15 @@ class Orchestrator:
         """Do all that can be done now, unless what we did last is not in the view yet."""
         if self.view.revision < self._revision:
             return
-        actions = [action for action in decide(self.view) if not self._draining or isinstance(action, MERGES_ONLY)]
+        actions = [action for action in decide(self.view) if self._now(action)]
         done = await asyncio.gather(*(self._do(action) for action in actions))
         self._revision = max(self._revision, *done, 0)
+
+    def _now(self, action: Action) -> bool:
+        """Tell whether it is time for an action; for one that is to wait, it will be noticed when it is."""
+        if self._draining and not isinstance(action, MERGES_ONLY):
+            return False
+        return not isinstance(action, Assign) or self._backoff.over(action)
 
     async def _do(self, action: Action) -> int:
         try:
@@ -156,6 +168,9 @@ class Orchestrator:
             return await self._make_attempt(action)
         if isinstance(action, EndLost):
             return await self._end_lost(action)
+        if isinstance(action, AddTask):
+            log.warning("all tasks failed: one agent gets the whole, as task %s", action.task)
+            return await self._session.add_task(self.view, action.task, action.spec, fence=self._fence)
         if action.task not in self._merging:
             self._merging.add(action.task)
             self._to_merge.put_nowait(action)
@@ -168,7 +183,7 @@ class Orchestrator:
             return 0
         if isinstance(action, Assign):
             base = self.view.tip or self._base
-            return await self._session.assign(task, base, fence=self._fence, hint=action.hint)
+            return await self._session.assign(task, base, fence=self._fence, hint=action.hint, other=action.other)
         log.info("task %s cancelled: %s", action.task, action.reason)
         return await self._session.cancel_unstarted(task, action.reason, fence=self._fence)
 

@@ -45,6 +45,7 @@ tasks:
   writes: [greetings/esperanto.txt]
   priority: 1                        # of several tasks that are ready the highest starts first
   limits: {deadline: 60, attempts: 2}  # also steps, idle (seconds), cost (US dollars)
+  watch: {stall: 120, chatter: 0}    # thresholds of what it is watched for; 0: it is not
 
 - id: all
   name: Put the greetings together

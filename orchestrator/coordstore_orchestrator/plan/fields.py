@@ -28,6 +28,7 @@ __all__ = [
     "StepCount",
     "TaskId",
     "Text",
+    "Threshold",
     "refuse",
 ]
 
@@ -128,6 +129,7 @@ Argument = Annotated[StrictStr, _sized(bounds.ARGUMENT_BYTES_MAX), _schema(maxLe
 Priority = Annotated[StrictInt, Field(ge=-bounds.PRIORITY_MAX, le=bounds.PRIORITY_MAX)]
 StepCount = Annotated[StrictInt, Field(ge=1, le=bounds.STEPS_LIMIT_MAX)]
 Seconds = Annotated[StrictFloat, Field(gt=0, le=bounds.SECONDS_MAX, allow_inf_nan=False)]
+Threshold = Annotated[StrictFloat, Field(ge=0, le=bounds.SECONDS_MAX, allow_inf_nan=False)]
 Cost = Annotated[StrictFloat, Field(gt=0, le=bounds.COST_MAX, allow_inf_nan=False)]
 Attempts = Annotated[StrictInt, Field(ge=1, le=bounds.ATTEMPTS_MAX)]
 HandBack = Annotated[StrictInt, Field(ge=0, le=bounds.HAND_BACK_MAX)]

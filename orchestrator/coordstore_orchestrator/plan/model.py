@@ -28,6 +28,7 @@ from coordstore_orchestrator.plan.fields import (
     StepCount,
     TaskId,
     Text,
+    Threshold,
     refuse,
 )
 from coordstore_orchestrator.plan.scope import Scope
@@ -112,6 +113,9 @@ class Task(_Model):
         (), description="Classes of workers that may run the task."
     )
     limits: Limits = Field(default_factory=Limits, description="What one attempt may use.")
+    watch: dict[Label, Threshold] = Field(
+        default_factory=dict, description="Thresholds of detectors by name; 0: it is not watched for that."
+    )
 
     @field_validator("name")
     @classmethod

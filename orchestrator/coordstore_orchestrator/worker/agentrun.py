@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from coordstore.session import events
 from coordstore_orchestrator.agents.output import open_reader
 from coordstore_orchestrator.worker.observe import START, Observer, Sight
-from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, landlock, secret_values
+from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, landlock, proctree, secret_values
+from coordstore_orchestrator.worker.pulse import PULSE, cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -47,6 +48,7 @@ class Ran:
         stop: Asked when it was stopped at a limit.
         told: Events that are not written yet.
         quiet: Whether it printed nothing at all.
+        last: The last things it said, in full.
     """
 
     profile: Profile
@@ -56,6 +58,7 @@ class Ran:
     stop: Stop
     told: list[events.Event]
     quiet: bool
+    last: tuple[str, ...] = ()
 
 
 class AgentRun:
@@ -121,13 +124,12 @@ class AgentRun:
         """
         secrets = secret_values(env)
         record = _Record(self._prompt.with_name("trace.json"), secrets)
-        observer = Observer(self._claim, open_reader(profile.output), limits, Sight(self._files, record.read))
-        name = profile.name if self._runs else ""
-        self._runs += 1
-        capture = Capture(self._logs, name, secrets=secrets, on_line=observer.line)
-        argv = profile.command(prompt_file=self._prompt, worktree=self._worktree)
+        use = _Use()
+        sight = Sight(self._files, record.read, use.measure, pulse_of(limits))
+        observer = Observer(self._claim, open_reader(profile.output), limits, sight)
+        capture = Capture(self._logs, self._next_name(profile), secrets=secrets, on_line=observer.line)
         process = await self._guardian.spawn(
-            argv,
+            profile.command(prompt_file=self._prompt, worktree=self._worktree),
             cwd=self._worktree,
             env=env,
             stdin=profile.stdin(self._prompt),
@@ -135,6 +137,7 @@ class AgentRun:
             label=self._label,
             writable=self._writable(profile, env, observer),
         )
+        use.begin(process, capture)
         watching = asyncio.create_task(observer.run(), name=f"observer of {self._label}")
         try:
             await started(process, observer)
@@ -148,7 +151,13 @@ class AgentRun:
         await asyncio.to_thread(record.redact)
         self._check_start(profile, observer, found, capture)
         quiet = capture.statistics().stdout_bytes == 0
-        return Ran(profile, found, observer.reader.failed, observer.reader.said, observer.stop, told, quiet)
+        last = tuple(observer.reader.last)
+        return Ran(profile, found, observer.reader.failed, observer.reader.said, observer.stop, told, quiet, last)
+
+    def _next_name(self, profile: Profile) -> str:
+        """Return how this run's logs are called: the first run has the plain names."""
+        self._runs += 1
+        return profile.name if self._runs > 1 else ""
 
     def _writable(self, profile: Profile, env: Mapping[str, str], observer: Observer) -> list[Path]:
         """Return where an agent may write; nothing: anywhere, and when that was not wanted it is told."""
@@ -174,6 +183,33 @@ class AgentRun:
             said = observer.reader.failed or (observer.errors[-1] if observer.errors else "")
             message = f"{profile.name} did not start: {trouble.advice}" + (f" (it said: {said[:300]})" if said else "")
             raise StartFailed(message)
+
+
+class _Use:
+    """Measures what the processes of an agent use, once it runs."""
+
+    def __init__(self) -> None:
+        self._keeper = 0
+        self._capture: Capture | None = None
+
+    def begin(self, process: AgentProcess, capture: Capture) -> None:
+        """Measure this one from now on."""
+        found = proctree.read_process(process.pid)
+        self._keeper, self._capture = found.parent if found else 0, capture
+
+    async def measure(self) -> tuple[float, int]:
+        """Return the processor time in seconds, and the bytes printed."""
+        if self._capture is None:
+            return 0.0, 0
+        cpu = await asyncio.to_thread(cpu_seconds, self._keeper) if self._keeper else 0.0
+        counted = self._capture.statistics()
+        return cpu, counted.stdout_bytes + counted.stderr_bytes
+
+
+def pulse_of(limits: Mapping[str, float]) -> float:
+    """Return how often a quiet agent's pulse is to be taken, given the seconds after which it is judged."""
+    waits = [limits[name] for name in ("stall", "tool", "silence") if limits.get(name, 0) > 0]
+    return min(PULSE, *(wait / 3 for wait in waits)) if waits else PULSE
 
 
 class _Record:

@@ -21,9 +21,12 @@ from coordstore_orchestrator.plan.scope import Scope
 from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, wait_for
 from coordstore_orchestrator.worker.contract import SOCKET, Contract
 from coordstore_orchestrator.worker.extras import copy_files
+from coordstore_orchestrator.worker.limits import limits_of
 from coordstore_orchestrator.worker.outcome import GaveUp, Outcome, as_pattern, last_line, refusal
+from coordstore_orchestrator.worker.post import Post
 from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, proctree, secret_values
 from coordstore_orchestrator.worker.sight import changed_files, is_litter
+from coordstore_orchestrator.worker.stop import CANCELLED, INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +132,9 @@ class _Work:
         self._limits: dict[str, float] = {}
         self._deadline: float | None = None
         self._said: str | None = None
+        self._last: tuple[str, ...] = ()
         self._contract: Contract | None = None
+        self._post = Post(claim, task.id)
         self._observer: Observer | None = None
         self._profile: Profile | None = None
         self._env: dict[str, str] = {}
@@ -159,7 +164,8 @@ class _Work:
     async def _steps(self) -> Outcome:
         spec = self._task.spec
         profiles = list(chain(spec.get("agent"), self._site.agent, self._site.profiles))
-        self._limits = {**profiles[0].limits, **{k: v for k, v in (spec.get("limits") or {}).items() if v is not None}}
+        profiles = profiles[min(int(self._assignment.get("other") or 0), len(profiles) - 1) :]
+        self._limits = limits_of(profiles[0], spec)
         if (seconds := self._limits.get("deadline")) is not None:
             self._deadline = asyncio.get_running_loop().time() + seconds
         await self._site.repository.add_worktree(self._agent, self._base, self._worktree)
@@ -172,7 +178,9 @@ class _Work:
             made = await self._site.repository.untracked(self._agent, self._worktree)
             self._not_work += [as_pattern(path) for path in made]
         secrets = secret_values(env)
-        self._contract = Contract(spec.get("accept") or (), self._missing, self._tell, lambda: Redactor(secrets))
+        self._contract = Contract(
+            spec.get("accept") or (), self._missing, self._tell, lambda: Redactor(secrets), self._post
+        )
         async with self._contract.listening(self._logs):
             ran = await self._run_agent(profiles, prompt)
         self._not_work += ran.profile.litter
@@ -225,7 +233,8 @@ class _Work:
         for at, profile in enumerate(profiles):
             self._profile, self._env = profile, self._environment(profile, prompt)
             try:
-                ran = await run.run(profile, self._env, self._limits, self._deadline, self._report_start)
+                limits = {**self._watch(profile), **self._limits}
+                ran = await run.run(profile, self._env, limits, self._deadline, self._report_start)
             except StartFailed as error:
                 log.warning("%s: %s", self._agent, error)
                 if at + 1 == len(profiles):
@@ -233,7 +242,7 @@ class _Work:
                 self._told.append(events.Error(text=str(error)))
                 self._told.append(events.Note(text=f"falls back on {profiles[at + 1].name}"))
             else:
-                self.exit, self._said = ran.exit, ran.said
+                self.exit, self._said, self._last = ran.exit, ran.said, ran.last
                 self._told += ran.told
                 self._note_leftovers(ran.exit)
                 return ran
@@ -269,11 +278,20 @@ class _Work:
         log.info("%s runs as process %s in %s", self._agent, process.pid, self._worktree)
         await self._claim.report(
             events.Note(text=f"started in {self._worktree}"),
+            *self._watching(),
             pid=process.pid,
             branch=self._agent,
             worktree=self._worktree,
             logs=self._logs,
         )
+
+    def _watch(self, profile: Profile) -> dict[str, float]:
+        """Return the thresholds of detectors that profile and task set."""
+        return {**profile.watch, **(self._task.spec.get("watch") or {})}
+
+    def _watching(self) -> list[events.Event]:
+        profile = self._profile
+        return [events.Watching(profile=profile.name, thresholds=self._watch(profile))] if profile else []
 
     def _note_leftovers(self, found: Exit) -> None:
         if found.leftovers:
@@ -299,8 +317,12 @@ class _Work:
         """End the attempt when it was stopped: as failed at a limit, as cancelled otherwise."""
         for stop in (self._stop, *limits):
             if stop.asked:
-                state = State.CANCELLED if stop is self._stop and stop.code != "deadline" else State.FAILED
+                state = State.CANCELLED if stop.code in (CANCELLED, INTERRUPTED) else State.FAILED
                 seconds = f" of {self._limits['deadline']:g} s" if stop.code == "deadline" else ""
+                if stop.code in self._limits:
+                    evidence = {"limit": self._limits[stop.code]}
+                    verdict = events.Verdict(detector=stop.code, action="stop", reason=stop.reason, evidence=evidence)
+                    self._told.append(verdict)
                 raise self._gave_up(state, f"{stop.reason}{seconds}", stop.code)
 
     async def _judge_files(self, commit: str) -> None:
@@ -338,4 +360,4 @@ class _Work:
     def _gave_up(self, state: State, reason: str, code: str | None = None) -> GaveUp:
         if state is State.FAILED:
             self._told.append(events.Error(text=reason))
-        return GaveUp(Outcome(state, reason, code, self._commit, self._told, self._said))
+        return GaveUp(Outcome(state, reason, code, self._commit, self._told, self._said, self._last))

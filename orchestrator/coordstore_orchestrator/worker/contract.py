@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from coordstore_orchestrator.worker.post import Post
     from coordstore_orchestrator.worker.process import Redactor
 
 __all__ = ["SOCKET", "Contract"]
@@ -50,6 +51,7 @@ class Contract:
         verify: Returns what is missing beside the criteria: files outside the scope, failing checks.
         tell: Takes the events.
         redactor: Makes a filter that takes secrets out.
+        post: The attempt's mail: what has come goes with every answer.
 
     Attributes:
         completed: The summary that was accepted with all evidence.
@@ -63,6 +65,7 @@ class Contract:
         verify: Callable[[], Awaitable[list[str]]],
         tell: Callable[[Sequence[events.Event]], None],
         redactor: Callable[[], Redactor],
+        post: Post | None = None,
     ) -> None:
         self.completed: str | None = None
         self.failed: str | None = None
@@ -71,6 +74,7 @@ class Contract:
         self._verify = verify
         self._tell = tell
         self._redactor = redactor
+        self._post = post
         self._keeper = 0
         self._begun = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -150,6 +154,9 @@ class Contract:
             "report_progress": self._progress,
             "mark_complete": self._complete,
             "mark_failed": self._fail,
+            "read_messages": self._read,
+            "send_message": self._send,
+            "note": self._note,
         }
         if kind not in handlers:
             return {"ok": False, "error": f"there is no report {kind!r}: there are {', '.join(handlers)}"}
@@ -157,7 +164,36 @@ class Contract:
             return {"ok": False, "error": f"that are more than {REPORTS_MAX} reports: no more are taken"}
         self.reports += 1
         async with self._one_at_a_time:
-            return await handlers[kind](request)
+            return await self._with_mail(await handlers[kind](request))
+
+    async def _with_mail(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer with the mail that has come; when that cannot be had, without it."""
+        try:
+            mail = await self._post.take() if self._post else []
+        except CoordError as error:
+            log.warning("mail is not delivered now: %s", error)
+            mail = []
+        return {**answer, "messages": mail} if mail or "messages" in answer else answer
+
+    async def _read(self, _request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "messages": []}
+
+    async def _send(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        to, text = str(request.get("to") or ""), self._text(request, "text")
+        return await self._by_post(lambda post: post.send(to, text))
+
+    async def _note(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        text = self._text(request, "text")
+        return await self._by_post(lambda post: post.note(text))
+
+    async def _by_post(self, act: Callable[[Post], Awaitable[str]]) -> dict[str, Any]:
+        """Have something sent or kept; return the answer, with its id."""
+        if self._post is None:
+            return {"ok": False, "error": "there is no mail here"}
+        try:
+            return {"ok": True, "id": await act(self._post)}
+        except CoordError as error:
+            return {"ok": False, "error": str(error)}
 
     async def _progress(self, request: Mapping[str, Any]) -> dict[str, Any]:
         after = request.get("next_steps")

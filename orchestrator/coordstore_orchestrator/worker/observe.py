@@ -11,16 +11,16 @@ import logging
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import CoordError, Fenced, LeaseLost, OutcomeUnknown, Unavailable
 from coordstore.session import events
 from coordstore_orchestrator.agents.trouble import classify
+from coordstore_orchestrator.worker.pulse import Pulses, Sight
 from coordstore_orchestrator.worker.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.agents.output import Reader
@@ -47,19 +47,6 @@ IN_VAIN: Final = 3
 """Errors of one kind before the first tool call after which an agent does not get going any more."""
 START: Final = "start"
 """Code of a process that was stopped because it did not get going."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What an observer looks at beside the output.
-
-    Args:
-        files: Returns the paths that differ from the base, and something that changes whenever they do.
-        record: Returns the record that the agent itself writes, redacted; None: there is none, or it is unchanged.
-    """
-
-    files: Callable[[], Awaitable[tuple[list[str], object]]]
-    record: Callable[[], Awaitable[bytes | None]]
 
 
 class Observer:
@@ -96,6 +83,7 @@ class Observer:
         self._left_out = 0
         self._news = asyncio.Event()
         self._life = self._stepped = self._looked = clock()
+        self._pulse = Pulses(sight, clock)
         self._look_pause = LOOK
         self._moved = False
         self._files: object = None
@@ -108,16 +96,17 @@ class Observer:
 
     def line(self, stream: str, line: bytes) -> None:
         """Take one line of output, in the event loop."""
-        if self.reader.live:
-            self._alive()
+        signs = self.reader.signs
         self.take(self.reader.feed(stream, line))
+        if self.reader.live or self.reader.signs != signs:
+            self._alive()
 
     def take(self, told: Iterable[events.Event]) -> None:
         """Take events, from the output or from the agent's own report."""
         for event in told:
             if isinstance(event, events.Error):
                 self._error(event.text)
-            else:
+            elif not isinstance(event, events.Pulse):
                 self._alive()
             if isinstance(event, events.Usage):
                 self._check_cost(event.cost_usd)
@@ -145,6 +134,7 @@ class Observer:
                 await asyncio.wait_for(self._news.wait(), self._patience())
             self._news.clear()
             await self._look()
+            self.take(await self._pulse.look(self._life, self.reader.steps))
             self._check_idle()
             await self._write()
             await asyncio.sleep(PAUSE)
@@ -172,6 +162,7 @@ class Observer:
         await self._read_record()
         if self._clock() - self._looked >= self._look_pause:
             began = self._clock()
+            self._pulse.looked = self.reader.steps
             with suppress(CoordError, OSError):  # the agent may be in the middle of anything
                 self._see(*await self._sight.files())
             self._looked = self._clock()
@@ -186,6 +177,7 @@ class Observer:
         """Note that files changed since the last look."""
         before, self._files = self._files, state
         if state != before and (paths or before is not None):
+            self._pulse.changed()
             self.take([events.FilesChanged(paths=tuple(paths[:SHOWN_FILES]), count=len(paths))])
 
     async def _read_record(self) -> None:

@@ -30,6 +30,7 @@ class Outcome:
     commit: str | None = None
     told: list[events.Event] = field(default_factory=list)
     said: str | None = None
+    messages: tuple[str, ...] = ()
 
     def result(self, exit_status: Exit | None) -> dict[str, Any]:
         """Return what is stored as the attempt's result."""
@@ -38,6 +39,7 @@ class Outcome:
             "reason": self.reason,
             "commit": self.commit,
             "said": self.said,
+            "messages": list(self.messages) or None,
         }
         if exit_status is not None:
             found |= {"exit": exit_status.code, "signal": exit_status.signal}

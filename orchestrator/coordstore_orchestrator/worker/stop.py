@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
-__all__ = ["Stop"]
+__all__ = ["CANCELLED", "INTERRUPTED", "Stop"]
+
+CANCELLED: Final = "cancelled"
+INTERRUPTED: Final = "interrupted"
 
 
 class Stop:

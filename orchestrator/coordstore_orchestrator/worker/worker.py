@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from coordstore.errors import Conflict, Corrupt, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import DEFAULT_CLASS, SessionView, State
 from coordstore_orchestrator.worker.permits import Permits
-from coordstore_orchestrator.worker.stop import Stop
+from coordstore_orchestrator.worker.stop import CANCELLED, INTERRUPTED, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping
@@ -34,8 +34,6 @@ LEASE_TTL: Final = 10
 """Seconds after which what a dead worker ran is given to another."""
 OUTAGES: Final = (Unavailable, OutcomeUnknown, StoreReplaced, Corrupt)
 """What says that nothing can be reported now, whatever it is."""
-CANCELLED: Final = "cancelled"
-INTERRUPTED: Final = "interrupted"
 BROKEN: Final = "broken"
 """Result code of an attempt whose runner, not whose agent, failed."""
 
@@ -167,7 +165,7 @@ class Worker:
 
     async def _claim_some(self, lease: Lease) -> None:
         """Claim what waits while there are free slots."""
-        waiting = [] if self._draining else self._waiting()
+        waiting = [] if self._draining or self._view.paused else self._waiting()
         if self._permits is not None and not waiting:
             await self._permits.rest()
         free = max(self._slots - len(self._running), 0)
@@ -236,15 +234,18 @@ class Worker:
             log.error("the end of %s could not be recorded", agent, exc_info=done.exception())
 
     def _stop_cancelled(self) -> None:
-        """Pass on requests to cancel what runs here, and stop what is no longer ours."""
+        """Pass on requests to cancel what runs here and verdicts on it, and stop what is no longer ours."""
         for agent, running in self._running.items():
             if self._view.revision < running.claim.token:
                 continue
             attempt = self._view.attempt(agent)
             asked = attempt.text("cancel") if attempt else None
             claim = attempt.entries.get("claim") if attempt else None
+            verdict = attempt.json("verdict") if attempt else {}
             if asked is not None:
                 running.stop.ask(CANCELLED, asked or "cancelled")
+            elif verdict:
+                running.stop.ask(str(verdict.get("code")), str(verdict.get("reason")))
             elif claim is None or claim.create_revision != running.claim.token:
                 running.stop.ask(CANCELLED, "its claim was taken away")
 

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PiReader"]
 
-KNOWN: Final = frozenset(
-    {"session", "agent_start", "agent_end", "turn_end", "message_start", "message_update", "tool_execution_update"}
-)
+KNOWN: Final = frozenset({"session", "agent_start", "agent_end", "turn_end"})
 
 
 class PiReader(JsonLines):
@@ -39,6 +37,11 @@ class PiReader(JsonLines):
         elif kind == "tool_execution_end":
             text = (found.get("result") or {}).get("content")
             yield self.result(found.get("toolName"), text, ok=not found.get("isError"))
+        elif kind == "message_start":
+            if found["message"].get("role") == "assistant":
+                yield events.ModelCall()
+        elif kind in ("message_update", "tool_execution_update"):
+            self.signs += 1
         elif kind == "message_end":
             yield from self._message(found["message"])
         else:

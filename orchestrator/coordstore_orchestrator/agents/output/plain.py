@@ -21,4 +21,5 @@ class PlainReader(Reader):
         """Take one line; the last one on standard output that is not blank is remembered."""
         if stream == "stdout" and line.strip():
             self.said = short(line.decode(errors="replace").strip())
+            self.last.append(self.said)
         return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from coordstore.session import events
@@ -22,6 +23,10 @@ JsonObject: TypeAlias = dict[str, Any]
 
 SHOWN: Final = 2000
 """Characters that are kept of a text."""
+FULL: Final = 1 << 15
+"""Characters that are kept of each of the last messages: an abort keeps them."""
+KEPT: Final = 3
+"""How many of the last messages are kept in full."""
 SUMMARY: Final = 200
 """Characters that are kept of a tool's arguments or result."""
 COUNT_MAX: Final = 1 << 53
@@ -38,6 +43,8 @@ class Reader:
         failed: Why it failed, by its own words; None: it does not say so.
         said: The last thing it said.
         unknown: Lines that were not understood.
+        last: The last things it said, in full.
+        signs: Signs of life that are worth no event: a piece of an answer that comes bit by bit.
     """
 
     live: bool = False
@@ -49,6 +56,8 @@ class Reader:
         self.failed: str | None = None
         self.said: str | None = None
         self.unknown = 0
+        self.signs = 0
+        self.last: deque[str] = deque(maxlen=KEPT)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.steps} steps, {self.unknown} lines unknown>"
@@ -75,6 +84,7 @@ class Reader:
     def say(self, text: object) -> Iterator[events.Event]:
         """Yield a message, unless it is empty."""
         if isinstance(text, str) and text.strip():
+            self.last.append(short(text.strip(), FULL))
             self.said = short(text.strip())
             yield events.Message(text=self.said)
 

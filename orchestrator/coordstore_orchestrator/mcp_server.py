@@ -1,0 +1,129 @@
+"""What `coord mcp` serves: the completion contract, messages and notes as tools, over standard input and output.
+
+It runs inside an agent, as an MCP server that the agent's program starts, and passes each call on to the attempt's
+worker over its private socket. Programs start such servers with hardly any of their environment, so the socket is
+also looked for in the environment of the processes above.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from coordstore.errors import Unsupported
+from coordstore_orchestrator import agent
+from coordstore_orchestrator.worker.process import proctree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp.server.mcpserver import MCPServer
+
+__all__ = ["INSTRUCTIONS", "TOOLS", "build_server", "find_socket", "serve"]
+
+VARIABLE: Final = "COORD_AGENT_SOCKET"
+GENERATIONS: Final = 16
+"""How far up the processes' environments are looked at."""
+INSTRUCTIONS: Final = (
+    "You are one of several agents that coord runs. Report your progress; when everything is done call mark_complete,"
+    " and repair what it says is missing; when it cannot be done call mark_failed. Read your messages now and then."
+)
+
+
+def report_progress(status: str, next_steps: str = "") -> str:
+    """Say how far the work is, and what comes next."""
+    agent.report_progress(status, next_steps or None)
+    return _with_mail("noted")
+
+
+def mark_complete(summary: str, criteria: dict[str, str] | None = None) -> str:
+    """Say that the task is done, with evidence for each criterion by its number, from 1; tells what is missing."""
+    missing = agent.mark_complete(summary, criteria)
+    said = [f"missing: {each}" for each in missing] or ["accepted: you are done, end now"]
+    return _with_mail("\n".join(said))
+
+
+def mark_failed(reason: str) -> str:
+    """Say that the task cannot be done, and why."""
+    agent.mark_failed(reason)
+    return _with_mail("noted: the task has failed, end now")
+
+
+def send_message(to: str, text: str) -> str:
+    """Send a message to a task, to one of its attempts (as t1.1), or to "orchestrator"."""
+    agent.send_message(to, text)
+    return _with_mail("sent")
+
+
+def read_messages() -> str:
+    """Read the messages that have come for you, each once."""
+    return _mail() or "no messages"
+
+
+def note(text: str) -> str:
+    """Keep a note on the scratchpad that all agents of the session share."""
+    agent.note(text)
+    return _with_mail("kept")
+
+
+TOOLS: Final[tuple[Callable[..., str], ...]] = (
+    report_progress,
+    mark_complete,
+    mark_failed,
+    send_message,
+    read_messages,
+    note,
+)
+
+
+def build_server() -> MCPServer:
+    """Return the server with all its tools.
+
+    Raises:
+        Unsupported: The MCP SDK is not installed; the message says how to.
+    """
+    try:
+        from mcp.server.mcpserver import MCPServer
+    except ImportError as error:
+        message = "`coord mcp` needs the MCP SDK, version 2 or newer: pip install 'coordstore[mcp]'"
+        raise Unsupported(message) from error
+    server = MCPServer("coord", instructions=INSTRUCTIONS)
+    for tool in TOOLS:
+        server.add_tool(tool, structured_output=False)
+    return server
+
+
+def serve() -> None:
+    """Serve over standard input and output until they are closed; blocks.
+
+    Raises:
+        Unsupported: The MCP SDK is not installed.
+    """
+    server = build_server()
+    if not os.environ.get(VARIABLE) and (found := find_socket(os.getppid())):
+        os.environ[VARIABLE] = found
+    server.run("stdio")
+
+
+def find_socket(pid: int) -> str | None:
+    """Return the socket that a process or one above it was told of, or None; blocks."""
+    for _ in range(GENERATIONS):
+        for each in proctree.environment(pid):
+            name, _, value = each.partition(b"=")
+            if name == VARIABLE.encode():
+                return os.fsdecode(value)
+        above = proctree.read_process(pid)
+        if above is None or above.parent <= 1:
+            return None
+        pid = above.parent
+    return None
+
+
+def _with_mail(said: str) -> str:
+    """Add the messages that came with an answer."""
+    waiting = agent.received()
+    return "\n".join([said, *(f"message from {each['from']}: {each['text']}" for each in waiting)])
+
+
+def _mail() -> str:
+    return "\n".join(f"message from {each['from']}: {each['text']}" for each in agent.read_messages())
