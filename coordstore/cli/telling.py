@@ -121,6 +121,7 @@ TELLERS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "pulse": _pulse,
     "verdict": lambda event: f"{_text(event, 'detector', 'action')}: {_text(event, 'reason')}",
     "watching": lambda event: f"{_text(event, 'profile')} is watched",
+    "review": lambda event: f"{_text(event, 'state')} by {_text(event, 'by')}  {_text(event, 'comment')}",
     "unknown": lambda event: _text(event, "raw"),
 }
 """How each type of event is told; others by their fields."""
