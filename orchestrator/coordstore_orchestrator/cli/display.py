@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from coordstore.cli.text import clean
 from coordstore.session import State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from coordstore.session import Attempt, SessionView, Task
@@ -49,6 +50,10 @@ class RunDisplay:
         """Print a line, unless quiet."""
         if not self._quiet:
             self._print(f"coord: {text}")
+
+    def standby(self, leader: Mapping[str, Any]) -> None:
+        """Say who leads while this one stands by."""
+        self.say(f"standing by: process {leader.get('pid', '?')} on {leader.get('host', '?')} leads {self._session}")
 
     def seen(self, view: SessionView) -> None:
         """Print what changed since the view before."""
