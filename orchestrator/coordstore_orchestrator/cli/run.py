@@ -100,6 +100,9 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     log_to(session_dir(options.home, name))
     async with open_store(how["url"] or settings.store_url(repo)) as store:
         remote = await _remote(store, user, how["remote"])
+        if remote is None and options.slots == 0:
+            message = "--slots 0 leaves all to workers elsewhere: name the git remote that they reach with --remote"
+            raise InvalidArgument(message)
         if remote is not None:
             meta["remote"] = remote
             labels = options.labels if options.labels is not None else ()
