@@ -36,6 +36,7 @@ from coordstore_orchestrator.worker.handin import save_left_work
 from coordstore_orchestrator.worker.permits import Limit
 from coordstore_orchestrator.worker.process import Guardian
 from coordstore_orchestrator.worker.process.identity import end_leftovers, is_dead, own_holder
+from coordstore_orchestrator.worker.steady import SteadySession, through_outages
 from coordstore_orchestrator.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Run:
             tools = await self._prepare(view, leadership, guardian)
             view = await self._drive(view, tools)
             if all(settled(view, task) for task in view.tasks.values()):
-                await self._finish(view, tools)
+                await through_outages(lambda: self._finish(view, tools), tools.leadership.lease)
             await release_epoch(self._user, self._session.name, tools.epoch)
         return await self._session.view()
 
@@ -257,9 +258,8 @@ class Run:
         again = int(view.meta.get("hand_back") or 0)
         merger = Merger(self._session, tools.leadership, tools.integration, tools.base, again, tools.remote)
         runner = AttemptRunner(self._site(view, tools))
-        self._worker = Worker(
-            self._session, runner, options.slots, self._holder, classes=options.labels, limit=options.limit
-        )
+        session = SteadySession(self._session.store, self._session.name)
+        self._worker = Worker(session, runner, options.slots, self._holder, classes=options.labels, limit=options.limit)
         self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, merger, options.seen)
         self._pass_on()
         serving = asyncio.ensure_future(self._worker.run())

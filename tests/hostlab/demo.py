@@ -34,13 +34,13 @@ def fill(folder: Path) -> None:
 
 
 def plan(folder: Path) -> Path:
-    """Write the plan: a page of documentation for each package; two of the pages need others."""
+    """Write the plan: a page of documentation for each package; two of them come after all others."""
     tasks: list[dict[str, Any]] = []
     for number, package in enumerate(PACKAGES):
         page = f"docs/{package}.md"
         shell = f"sleep 6; mkdir -p docs; grep -rhoE '^(class|def) \\w+' lib/{package} | sort > {page}"
         row = {"id": package, "name": f"Page on {package}", "prompt": f"Write {page}.", "writes": [page]}
-        needs = [PACKAGES[number - 6]] if number >= len(PACKAGES) - 2 else []
+        needs = list(PACKAGES[:-2]) if number >= len(PACKAGES) - 2 else []
         tasks.append({**row, "needs": needs, "agent": {"command": ["sh", "-c", shell]}})
     path = folder / "plan.json"
     path.write_text(json.dumps({"goal": "A page for each package", "tasks": tasks}))
@@ -93,13 +93,14 @@ def main() -> int:
         eventually(lambda: workers["h2"].said().count("serving it") > 1, "h2 serves again")
         show(f"h2 is back; it says: {line_with(workers['h2'].said(), 'stopped')}")
         done = eventually(lambda: completed(lab), "something is completed")
+        assert leader.outer.poll() is None, leader.said()
         lab.die("h1", leader)
         show(f"h1 is dead, with {len(done)} of {len(PACKAGES)} tasks completed")
         eventually(lambda: (lab.session().get("leader") or {}).get("host") == "h3", "h3 leads")
         show("h3 has taken over")
         status = heir.ended()
         show(f"coord run on h3 ended with status {status}:")
-        print(heir.said()[heir.said().rindex("\nsession s:") :].strip())  # noqa: T201
+        print(heir.said()[heir.said().rfind("\nsession s:") :].strip())  # noqa: T201
         merges, tip = lab.merges(), lab.git("rev-parse", "--short", "coord/s").strip()
         once = merges == sorted(PACKAGES)
         show(f"coord/s of the shared repository is at {tip}: {len(set(merges))} tasks merged, twice: {not once}")

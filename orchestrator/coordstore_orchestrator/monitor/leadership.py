@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from coordstore.errors import Busy, Conflict, CoordError
+from coordstore.errors import Busy, Conflict, CoordError, OutcomeUnknown, Unavailable
 from coordstore.recipes import Election
 from coordstore.session.values import as_object, as_value, now_text
 
@@ -117,11 +117,12 @@ async def _in_turn(
     told: Mapping[str, Any] | None = None
     try:
         while not standing.done():
-            found = await _leading(session)
-            if found is not None and not await _removed(session, found, is_dead) and as_object(found) != told:
-                told = as_object(found)
-                if found.value != record:
-                    standby(told)
+            with contextlib.suppress(Unavailable, OutcomeUnknown):  # then the next look shows it
+                found = await _leading(session)
+                if found is not None and not await _removed(session, found, is_dead) and as_object(found) != told:
+                    told = as_object(found)
+                    if found.value != record:
+                        standby(told)
             await asyncio.wait({standing}, timeout=LOOK_AGAIN)
         return standing.result()
     finally:

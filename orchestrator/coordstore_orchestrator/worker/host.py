@@ -26,6 +26,7 @@ from coordstore_orchestrator.worker.mirror import Mirror
 from coordstore_orchestrator.worker.process import Guardian
 from coordstore_orchestrator.worker.process.identity import own_holder
 from coordstore_orchestrator.worker.share import HostSlots
+from coordstore_orchestrator.worker.steady import SteadySession
 from coordstore_orchestrator.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ class HostWorker:
                 view = await session.view()
                 if not _serves(view):
                     return
+                await _first_assignment(session)  # before that, the base may not be there yet
                 await self._serve_once(session, view, guardian)
             except PASSING as error:
                 self._tell(name, f"session {name}: {error}")
@@ -193,8 +195,9 @@ class HostWorker:
         """Serve one session until it is settled, or something goes wrong."""
         site = await self._site(session.name, view, guardian)
         share = self._slots.share()
+        steady = SteadySession(self._store, session.name)
         options = self._options
-        worker = Worker(session, AttemptRunner(site), options.slots, self._holder, classes=options.labels, share=share)
+        worker = Worker(steady, AttemptRunner(site), options.slots, self._holder, classes=options.labels, share=share)
         self._pass_on(worker)
         self._workers[session.name] = worker
         self._tell(session.name, f"session {session.name}: serving it")
@@ -246,6 +249,14 @@ class HostWorker:
 def _serves(view: SessionView) -> bool:
     """Tell whether a session can be served from another host: it goes on, and has a repository that all reach."""
     return view.ready and bool(view.meta.get("remote")) and not view.result.get("final")
+
+
+async def _first_assignment(session: Session) -> None:
+    """Return once a session has assigned anything, or is over."""
+    async with aclosing(session.views()) as views:
+        async for view in views:
+            if any(task.attempts for task in view.tasks.values()) or not _serves(view):
+                return
 
 
 async def _settled(session: Session) -> None:
