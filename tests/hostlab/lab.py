@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.etcdlab.cluster import Cluster
 from tests.etcdlab.finding import program
+from tests.etcdlab.gateway import GatewayError
 from tests.etcdlab.network import HOST, Network
 from tests.etcdlab.ports import free_ports
 from tests.etcdlab.server import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
 __all__ = ["HOSTS", "Lab", "Process", "eventually"]
@@ -98,6 +99,8 @@ class Lab:
         self._fill = fill
         self._stack = ExitStack()
         self._processes: list[Process] = []
+        self.name = "s"
+        self._env: dict[str, str] = {}
         self.network: Network
         self.cluster: Cluster
         self.folder: Path
@@ -124,7 +127,7 @@ class Lab:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="coordhosts-")))
         self.network = self._stack.enter_context(Network(HOSTS))
         nodes = [self.network[name] for name in HOSTS]
-        options = Options(heartbeat=100, election=1000)
+        options = Options(heartbeat=100, election=1000, token_ttl=1)
         self.cluster = self._stack.enter_context(Cluster(etcd, self.folder, 3, options, nodes))
         self._stack.callback(self._end_all)
         self._make_repository()
@@ -180,10 +183,10 @@ class Lab:
         """Start `coord` on a host, under a name for its output."""
         apart = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
         named = ("sh", "-c", f'hostname {host} && exec "$@"', "sh")
-        env = {**os.environ, "COORD_HOME": str(self.folder / f"{host}-{name}"), "COORD_STORE": self.store}
+        env = {**os.environ, "COORD_HOME": str(self.folder / f"{host}-{name}"), "COORD_STORE": self.store, **self._env}
         env |= {"GIT_CONFIG_GLOBAL": os.devnull, "EMAIL": "lab@example.invalid"}
         argv = [*self.network[host].prefix, *apart, *named, COORD, *args]
-        found = Process(argv, self.folder / f"{host}-{name}.out", env, self.clone(host))
+        found = Process(argv, self.folder / f"{self.name}-{host}-{name}.out", env, self.clone(host))
         self._processes.append(found)
         return found
 
@@ -195,7 +198,15 @@ class Lab:
 
     def orchestrator(self, host: str, plan: Path, *args: str) -> Process:
         """Start an orchestrator without agents of its own."""
-        return self.start(host, "run", "run", str(plan), "--session", "s", "--slots", "0", *args)
+        return self.start(host, "run", "run", str(plan), "--session", self.name, "--slots", "0", *args)
+
+    def begin(self, name: str) -> None:
+        """Begin another session, with nothing left of the one before."""
+        self._end_all()
+        self._processes.clear()
+        self.heal()
+        self.cluster.restart()
+        self.name = name
 
     def _end_all(self) -> None:
         for process in self._processes:
@@ -205,9 +216,14 @@ class Lab:
 
     def session(self) -> dict[str, Any]:
         """Return the session as `coord inspect` tells of it; empty: not yet."""
-        env = {**os.environ, "COORD_STORE": self.store}
+        env = {**os.environ, "COORD_STORE": self.store, **self._env}
         done = subprocess.run(
-            [COORD, "inspect", "s", "--json"], env=env, cwd=self.folder, capture_output=True, text=True, check=False
+            [COORD, "inspect", self.name, "--json"],
+            env=env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         found: list[dict[str, Any]] = json.loads(done.stdout)["sessions"] if done.returncode == 0 else []
         return found[0] if found else {}
@@ -223,8 +239,25 @@ class Lab:
 
     def merges(self) -> list[str]:
         """Return which tasks are merged in the result, one entry a merge."""
-        subjects = self.git("log", "--merges", "--format=%s", "coord/s").splitlines()
+        subjects = self.git("log", "--merges", "--format=%s", f"coord/{self.name}").splitlines()
         return sorted(subject.removeprefix("Merge ").partition(".")[0] for subject in subjects)
+
+    @contextlib.contextmanager
+    def logins(self) -> Iterator[None]:
+        """Let nobody use etcd without a login, for a time."""
+        gateway = self.cluster.servers[0].gateway()
+        try:
+            gateway.require_passwords("of-root")
+        except GatewayError:  # the user is there from the time before
+            gateway.call("auth/enable")
+        self._env = {"COORD_ETCD_USER": "root", "COORD_ETCD_PASSWORD": "of-root"}
+        try:
+            yield
+        finally:
+            self._end_all()
+            self._env = {}
+            gateway.log_in("root", "of-root")
+            gateway.call("auth/disable")
 
     # --- faults -----------------------------------------------------------------------------------------
 

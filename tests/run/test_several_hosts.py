@@ -182,7 +182,7 @@ def test_the_work_of_a_dead_or_frozen_worker_goes_to_another_and_the_zombie_chan
     eventually(lambda: [each["agent"] for each in hosts.tasks()["t"]["attempts"]] == ["t.1", "t.2"], run)
     eventually(lambda: hosts.tasks()["t"]["state"] == "running", run)
     first.send_signal(signal.SIGCONT)
-    eventually(lambda: "out of reach for too long: t.1 stopped" in hosts.said("one"))
+    eventually(lambda: "out of reach for too long: stopped t.1" in hosts.said("one"))
     go.touch()
     assert hosts.ended(run, "boss") == 0
     assert "/two/" in hosts.git("show", "coord/s:t.txt")

@@ -89,6 +89,7 @@ class Worker:
         self._holder = holder
         self._classes = classes
         self._running: dict[str, _Running] = {}
+        self._unfinished: set[str] = set()
         self._view = SessionView(session.name)
         self._changed = asyncio.Event()
         self._draining = False
@@ -142,8 +143,11 @@ class Worker:
                         raise self._broken
                     self._stop_cancelled()
                     await self._claim_some(lease)
-                stopped = ", ".join(self.running) or "no agent"
-                message = f"the store was out of reach for too long: {stopped} stopped, the work is on its branch here"
+                stopped = ", ".join(sorted({*self._running, *self._unfinished})) or "nothing"
+                message = (
+                    f"worker lost its lease {lease.id}, the store was out of reach for too long: stopped {stopped};"
+                    " the work is on its branch here"
+                )
                 raise LeaseLost(message, lease=lease.id)
             finally:
                 for helper in helpers:
@@ -242,7 +246,8 @@ class Worker:
         return "broke off: it ended without a report"
 
     def _ended(self, agent: str, done: asyncio.Task[None]) -> None:
-        del self._running[agent]
+        if not self._running.pop(agent).claim.ended:
+            self._unfinished.add(agent)
         self._changed.set()
         if not done.cancelled() and done.exception() is not None:
             self._broken = self._broken or done.exception()
