@@ -256,6 +256,7 @@ class Lab:
         finally:
             self._end_all()
             self._env = {}
+            gateway.token = ""  # it has expired
             gateway.log_in("root", "of-root")
             gateway.call("auth/disable")
 
