@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from coordstore.model import Batch
     from coordstore.session import SessionView
     from coordstore.store import CoordStore
     from coordstore_orchestrator.agents import Profile
@@ -92,6 +93,7 @@ class HostWorker:
         self._drained = asyncio.Event()
         self._interrupts = 0
         self._said: dict[str, str] = {}
+        self._over: set[str] = set()
 
     def interrupt(self) -> None:
         """Drain: what runs goes on, nothing new is taken. The second time: stop what runs."""
@@ -158,19 +160,30 @@ class HostWorker:
             try:
                 async with aclosing(self._store.watch("")) as batches:
                     async for batch in batches:
-                        if batch.reset or any(change.key.count("/") == 1 for change in batch.changes):
+                        if self._concerns(batch):
                             await self._look(guardian)
             except PASSING as error:
                 self._tell("store", f"the store cannot be reached: {error}")
             await asyncio.sleep(AGAIN)
 
+    def _concerns(self, batch: Batch) -> bool:
+        """Tell whether a change may be that of a session that is new, or was made anew."""
+        if batch.reset:
+            self._over.clear()
+        for change in batch.changes:
+            if change.key.endswith("/meta"):
+                self._over.discard(change.key.removesuffix("/meta"))
+        return batch.reset or any(change.key.endswith("/meta") for change in batch.changes)
+
     async def _look(self, guardian: Guardian) -> None:
         """Begin to serve the sessions that are new."""
         self._tell("store", "")
         for name in await session_names(self._store):
-            if name not in self._serving or self._serving[name].done():
+            if name not in self._over and (name not in self._serving or self._serving[name].done()):
                 view = await Session(self._store, name).view()
-                if _serves(view):
+                if view.result.get("final"):
+                    self._over.add(name)
+                elif _serves(view):
                     self._serving[name] = asyncio.create_task(self._serve(name, guardian), name=f"serve {name}")
 
     async def _serve(self, name: str, guardian: Guardian) -> None:
