@@ -10,18 +10,19 @@ import pytest
 
 from coordstore import hookspecs as library
 from coordstore_orchestrator.agents import hookspecs as agents
+from coordstore_orchestrator.review import hookspecs as review
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 HOOKS: dict[str, Any] = {
     name: value
-    for module in (library, agents)
+    for module in (library, agents, review)
     for name, value in vars(module).items()
     if name.startswith("register_") and callable(value)
 }
 
 
 def test_there_are_hooks() -> None:
-    assert {"register_backends", "register_commands", "register_profiles"} <= set(HOOKS)
+    assert {"register_backends", "register_commands", "register_profiles", "register_forges"} <= set(HOOKS)
 
 
 @pytest.mark.parametrize("name", sorted(HOOKS))
