@@ -164,12 +164,16 @@ class Merger:
         base = str(attempt.json("assignment").get("base") or self._base)
         return base, str(attempt.result.get("commit") or base)
 
+    async def bring(self, agent: str, commit: str) -> None:
+        """Have an attempt's work here, also when it was done on another host."""
+        if self._exchange is not None:
+            await self._exchange.fetch_branch(self._integration.path, agent, commit)
+
     async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         base, commit = self._ends(attempt)
         if commit == base:
             return _Verdict(onto)
-        if self._exchange is not None:
-            await self._exchange.fetch_branch(self._integration.path, attempt.agent, commit)
+        await self.bring(attempt.agent, commit)
         scope = Scope.parse(task.spec.get("writes") or ())
         database = self._integration.database
         changed = await changes(database, base, commit)
