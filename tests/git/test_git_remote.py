@@ -162,5 +162,5 @@ async def test_the_default_is_origin_and_without_one_the_repository_itself(groun
     git(ground.work, "remote", "add", "origin", "ssh://there/x")
     git(ground.work, "remote", "add", "near", "../shared.git")
     assert await default_url(user) == "ssh://there/x"
-    assert (await default_url(user, "near")).endswith("/work/../shared.git")
+    assert (await default_url(user, "near")).endswith("/../shared.git")
     assert await default_url(user, "/some/where") == "/some/where"
