@@ -12,13 +12,16 @@ PINS := tests/agents/pins
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-agents test-tooz lint bench faults faults-etcd docs format wheel clean
+.PHONY: help demo test test-agents test-tooz lint bench faults faults-etcd faults-hosts demo-hosts docs format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: compiled  ## several agents at work on a real repository, merged at the end
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
+
+demo-hosts: compiled  ## three hosts (network namespaces, as root): one cut off and back, another one dead, all merged
+	@$(BIN)/python -m tests.hostlab.demo
 
 test: $(READY)  ## the whole suite, then the wheel on every Python at hand
 	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder $(PYTEST_ARGS)
@@ -47,6 +50,9 @@ faults: compiled  ## the full numbers of every fault on this machine, with a tab
 
 faults-etcd: compiled  ## the same on etcd: clusters in network namespaces, as root, about half an hour
 	$(BIN)/python -m tests.faults --group etcd $(FAULTS)
+
+faults-hosts: compiled  ## the same of several hosts: whole runs in network namespaces, as root
+	$(BIN)/python -m tests.faults --group hosts $(FAULTS)
 
 docs: $(READY)  ## write the generated pages
 	$(BIN)/python scripts/requirements_table.py

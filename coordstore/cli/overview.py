@@ -117,14 +117,15 @@ def _head(view: SessionView, now: datetime, style: Style) -> list[str]:
 
 
 def _leader(view: SessionView, now: datetime) -> str:
-    leader = view.leader
-    if not leader:
+    entry, leader = view.leader_entry, view.leader
+    if entry is None or not leader:
         return ""
     begin = parse_time(str(leader.get("since") or leader.get("started") or ""))
     since = f", for {span((now - begin).total_seconds())}" if begin else ""
-    lease = view.entries[view.keys.leader].lease
-    on_lease = f", on lease {lease:x}" if lease else ""
-    return clean(f"process {leader.get('pid', '?')} on {leader.get('host', '?')}{since}{on_lease}")
+    on_lease = f", on lease {entry.lease:x}" if entry.lease else ""
+    standbys = ", ".join(f"{each.get('host', '?')}:{each.get('pid', '?')}" for each in view.standbys)
+    behind = f"; {standbys} stands by" if standbys else ""
+    return clean(f"process {leader.get('pid', '?')} on {leader.get('host', '?')}{since}{on_lease}{behind}")
 
 
 def _tasks(view: SessionView, now: datetime, style: Style, room: int) -> list[str]:

@@ -68,6 +68,7 @@ class Holding(Recipe):
             once; when the outcome of a request was unknown, end that lease: the key may be there until then.
         owner: Who we are, for people; host and process by default.
         cancel_body: Whether the body of ``async with`` is cancelled when what it holds is lost.
+        prefix: Where it keeps its keys; ``@<kind>/<name>`` by default.
     """
 
     def __init__(
@@ -79,8 +80,9 @@ class Holding(Recipe):
         lease: Lease | None = None,
         owner: str = "",
         cancel_body: bool = True,
+        prefix: str = "",
     ) -> None:
-        super().__init__(store, name)
+        super().__init__(store, name, prefix)
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}"
         self._ttl = ttl
         self._lease = lease

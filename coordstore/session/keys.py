@@ -1,7 +1,7 @@
 """Where a session keeps what: every key and stream name of the session layout, in one place.
 
     <session>/meta                        goal, plan digest, base, repository
-    <session>/leader                      who orchestrates; on the orchestrator's lease
+    <session>/leader/line/<candidate>     who orchestrates (the eldest) and who stands by; each on its own lease
     <session>/tasks/<task>                the task's specification, immutable
     <session>/agents/<agent>/status       one of the states, bare
     <session>/agents/<agent>/{step,pid,host,branch,worktree,started,ended}   bare values
@@ -97,7 +97,7 @@ class SessionKeys:
 
     @property
     def leader(self) -> str:
-        """Return the key that the leading orchestrator holds."""
+        """Return the prefix of the election of who orchestrates; the eldest key in its line leads."""
         return f"{self.session}/leader"
 
     @property

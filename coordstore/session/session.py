@@ -306,7 +306,7 @@ class Session:
             InvalidArgument: An orchestrator leads it.
         """
         view = await self.view()
-        if self.keys.leader in view.entries:
+        if view.leader_entry is not None:
             message = (
                 f"session {self.name!r} is led by {view.leader.get('host')}:{view.leader.get('pid')}: stop that first"
             )

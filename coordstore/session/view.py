@@ -210,9 +210,20 @@ class SessionView:
         return as_object(self.entries.get(self.keys.result))
 
     @property
+    def leader_entry(self) -> Entry | None:
+        """Return the key of who orchestrates it now: the eldest of the line; None: nobody."""
+        line = self._line()
+        return line[0] if line else None
+
+    @property
     def leader(self) -> dict[str, Any]:
         """Return who orchestrates it now; empty: nobody."""
-        return as_object(self.entries.get(self.keys.leader))
+        return as_object(self.leader_entry)
+
+    @property
+    def standbys(self) -> list[dict[str, Any]]:
+        """Return who waits to take over, the next one first."""
+        return [as_object(entry) for entry in self._line()[1:]]
 
     @property
     def leader_shown(self) -> dict[str, str | int | float]:
@@ -277,6 +288,11 @@ class SessionView:
         """Return the tasks in the order of the plan."""
         order = {task: at for at, task in enumerate(strings(self.meta.get("order")))}
         return sorted(self.tasks.values(), key=lambda task: (order.get(task.id, len(order)), task.id))
+
+    def _line(self) -> list[Entry]:
+        key = self.keys.leader
+        found = [entry for name, entry in self.entries.items() if name == key or name.startswith(f"{key}/line/")]
+        return sorted(found, key=lambda entry: entry.create_revision)
 
     def _change(self, change: Change) -> None:
         if change.entry is not None:

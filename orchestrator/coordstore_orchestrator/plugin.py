@@ -17,6 +17,7 @@ def register_commands(register: RegisterCommand) -> None:
     """Register the orchestrator's commands."""
     here = "coordstore_orchestrator.cli"
     register("run", f"{here}.run:run", summary="Run a plan with parallel agents and merge their work.")
+    register("worker", f"{here}.worker:worker", summary="Run agents on this host for a store's sessions.")
     register("plan", f"{here}.plan:plan", summary="Check a plan, show an example or the plan format's schema.")
     register("cancel", f"{here}.cancel:cancel", summary="Cancel a session, or some of its tasks.")
     register("retry", f"{here}.retry:retry", summary="Try tasks again that failed or were cancelled.")

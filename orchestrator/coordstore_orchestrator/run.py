@@ -18,11 +18,13 @@ from coordstore.home import session_dir
 from coordstore.model import Put
 from coordstore.session import SessionView, State
 from coordstore.session.session import Session, as_value, now_text
+from coordstore_orchestrator.git.remote import Remote
 from coordstore_orchestrator.git.session import SessionRepository
 from coordstore_orchestrator.merge.final import FinalValidation
 from coordstore_orchestrator.merge.integrate import Integration
 from coordstore_orchestrator.merge.land import land, release_epoch, take_epoch
 from coordstore_orchestrator.merge.merger import Merger
+from coordstore_orchestrator.merge.remote import RemoteLanding
 from coordstore_orchestrator.merge.scratch import Scratch
 from coordstore_orchestrator.merge.validate import Validator
 from coordstore_orchestrator.monitor.decide import over
@@ -35,9 +37,11 @@ from coordstore_orchestrator.review.reviews import PAUSE, Reviews
 from coordstore_orchestrator.review.reviews import Site as ReviewSite
 from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
 from coordstore_orchestrator.worker.extras import Ports
+from coordstore_orchestrator.worker.handin import save_left_work
 from coordstore_orchestrator.worker.permits import Limit
 from coordstore_orchestrator.worker.process import Guardian
 from coordstore_orchestrator.worker.process.identity import end_leftovers, is_dead, own_holder
+from coordstore_orchestrator.worker.steady import SteadySession, through_outages
 from coordstore_orchestrator.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -70,6 +74,10 @@ class RunOptions:
         seen: Called with each view of the session, for display.
         copy: Files that each worktree gets from the user's checkout.
         ports: How many ports each agent gets.
+        remote: The repository that all hosts reach, by which workers elsewhere get and hand in work; None: the one
+            that the session was made with, if any.
+        labels: Whose tasks this host's own workers serve, beside those without labels; None: all.
+        standby: Called with who leads, when to stand by instead of being refused; None: be refused.
     """
 
     home: Path
@@ -82,6 +90,9 @@ class RunOptions:
     seen: Callable[[SessionView], None] = field(default=lambda _view: None)
     copy: Sequence[str] = ()
     ports: int = 0
+    remote: str | None = None
+    labels: Sequence[str] | None = None
+    standby: Callable[[Mapping[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +105,12 @@ class _Tools:
     integration: Integration
     base: str
     epoch: str
+    landing: RemoteLanding | None = None
+
+    @property
+    def remote(self) -> Remote | None:
+        """The repository that all hosts reach, if there are others."""
+        return self.landing.remote if self.landing else None
 
 
 class Run:
@@ -126,6 +143,7 @@ class Run:
         self._holder = own_holder()
         self._orchestrator: Orchestrator | None = None
         self._worker: Worker | None = None
+        self._standing: asyncio.Task[Any] | None = None
         self._interrupts = 0
 
     @property
@@ -140,6 +158,8 @@ class Run:
 
     def _pass_on(self) -> None:
         """Tell those who are there already."""
+        if self._standing is not None:
+            self._standing.cancel()
         if self._worker is None or self._orchestrator is None or not self._interrupts:
             return
         if self._interrupts == 1:
@@ -151,37 +171,57 @@ class Run:
     async def run(self) -> SessionView:
         """Create or resume the session, work until it is settled or drained, land the result; return the last view.
 
-        Cancelled: agents are stopped, their work is on their branches, and the session can be resumed.
+        Interrupted while it stands by, it is cancelled. Cancelled: agents are stopped, their work is on their branches,
+        and the session can be resumed.
 
         Raises:
             SessionExists: The name belongs to another plan.
             LedByOther: Another orchestrator leads the session.
             Fenced: Another orchestrator took over meanwhile.
             LandRefused: The result ref was moved by somebody else.
+            RemoteUnreachable: The repository that all hosts reach cannot be reached from this one.
         """
         created = asyncio.ensure_future(self._session.create(self._meta, self._tasks))
         async with AsyncExitStack() as stack:
             guardian = await stack.enter_async_context(Guardian())
             await created
-            leadership = await stack.enter_async_context(lead(self._session, self._holder, is_dead))
+            self._standing = asyncio.current_task() if self._options.standby else None
+            leading = lead(self._session, self._holder, is_dead, self._options.standby)
+            leadership = await stack.enter_async_context(leading)
+            self._standing = None
             view = await self._take_over(leadership)
-            tools = await self._prepare(str(view.meta["base"]), leadership, guardian)
+            tools = await self._prepare(view, leadership, guardian)
             view = await self._drive(view, tools)
             if over(view):
-                await self._finish(view, tools)
+                await through_outages(lambda: self._finish(view, tools), tools.leadership.lease)
             await release_epoch(self._user, self._session.name, tools.epoch)
         return await self._session.view()
 
-    async def _prepare(self, base: str, leadership: Leadership, guardian: Guardian) -> _Tools:
+    async def _prepare(self, view: SessionView, leadership: Leadership, guardian: Guardian) -> _Tools:
         """Make or reopen the session's repositories, and become the one who may land."""
+        base, token = str(view.meta["base"]), leadership.fence.create_revision or 0
+        remote = self._remote(view)
+        if remote is not None:
+            await remote.fetch_base(self._user.common_dir, base, keep=False)
         repository = SessionRepository(self._folder)
         await repository.create(self._user, base)
-        await _save_left_work(repository)
+        await save_left_work(repository)
         integration = Integration(self._folder / "integration.git")
         await integration.create(self._user, repository)
-        token = leadership.fence.create_revision or 0
         epoch = await take_epoch(self._user, self._session.name, base, token)
-        return _Tools(leadership, guardian, repository, integration, base, epoch)
+        landing = None
+        if remote is not None:
+            landing = RemoteLanding(remote, self._session.name, integration.path, base, token)
+            await landing.take()
+            await remote.publish(integration.path, base)
+            if view.tip is not None:
+                await remote.fetch_base(integration.path, view.tip)
+        return _Tools(leadership, guardian, repository, integration, base, epoch, landing)
+
+    def _remote(self, view: SessionView) -> Remote | None:
+        """Return the repository that all hosts reach; of a session that has landed nothing is to be had there."""
+        url = self._options.remote or view.meta.get("remote")
+        return None if not url or view.result.get("ended") else Remote(str(url), self._session.name)
 
     async def _take_over(self, leadership: Leadership) -> SessionView:
         """Free what dead processes of this host held; return the session as it stands."""
@@ -215,12 +255,13 @@ class Run:
             checkout=self._user.top_level,
             copy=options.copy,
             ports=Ports(options.ports) if options.ports else None,
+            remote=tools.remote,
         )
 
     async def _drive(self, view: SessionView, tools: _Tools) -> SessionView:
         """Run orchestrator and workers until the session is settled or drained."""
         again = int(view.meta.get("hand_back") or 0)
-        merger = Merger(self._session, tools.leadership, tools.integration, tools.base, again)
+        merger = Merger(self._session, tools.leadership, tools.integration, tools.base, again, tools.remote)
         async with self._reviewed(view, tools, merger) as (integrator, reviewing):
             return await self._serve(view, tools, integrator, reviewing)
 
@@ -268,9 +309,9 @@ class Run:
         self, view: SessionView, tools: _Tools, integrator: Integrator, reviewing: asyncio.Future[None] | None
     ) -> SessionView:
         options, lease = self._options, tools.leadership.lease
-        self._worker = Worker(
-            self._session, AttemptRunner(self._site(view, tools)), options.slots, self._holder, limit=options.limit
-        )
+        session = SteadySession(self._session.store, self._session.name)
+        runner = AttemptRunner(self._site(view, tools))
+        self._worker = Worker(session, runner, options.slots, self._holder, classes=options.labels, limit=options.limit)
         self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, integrator, options.seen)
         self._pass_on()
         serving = asyncio.ensure_future(self._worker.run())
@@ -300,6 +341,9 @@ class Run:
         result = {**view.result, "final": _final(view, merged)}
         if self._options.merge:
             if view.tip is not None and view.tip != tools.base and result.get("commit") != view.tip:
+                if tools.landing is not None:  # first, for a former leader is refused there and nowhere else
+                    result["remote"] = tools.landing.remote.url
+                    await tools.landing.land(view.tip)
                 source = tools.integration.path
                 result["ref"] = await land(self._user, source, self._session.name, view.tip, tools.epoch)
                 result["commit"] = view.tip
@@ -307,6 +351,9 @@ class Run:
         await write_postmortems(self._session, view, fence)
         if result != view.result:
             await self._session.store.transact([Put(self._session.keys.result, as_value(result))], fence=fence)
+        if tools.landing is not None and self._options.merge:
+            with contextlib.suppress(CoordError):  # refs that stay there are in nobody's way
+                await tools.landing.tidy(str(view.merged(task)["agent"]) for task in merged)
 
     async def _validated(self, view: SessionView, tools: _Tools) -> SessionView:
         """Run the plan's validation, if it has one, and leave out what breaks it."""
@@ -319,16 +366,10 @@ class Run:
             final = FinalValidation(
                 self._session, tools.leadership, tools.integration, tools.base, validator.run, options.slots
             )
-            return await final.run(view)
-
-
-async def _save_left_work(repository: SessionRepository) -> None:
-    """Commit what attempts of a dead run left in their worktrees to their branches, then remove the worktrees."""
-    for agent, folder in (await repository.list_worktrees()).items():
-        if folder is not None:
-            with contextlib.suppress(CoordError):  # half made, or damaged: there is nothing to keep
-                await repository.commit_leftovers(agent, folder, f"{agent}: cut off")
-    await repository.prune(())
+            found = await final.run(view)
+        if tools.remote is not None and found.tip is not None:
+            await tools.remote.publish(tools.integration.path, found.tip)
+        return found
 
 
 def _final(view: SessionView, merged: list[str]) -> str:

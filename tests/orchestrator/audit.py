@@ -134,7 +134,9 @@ class Audit:
         return self.state(agent) == "cancelled" and self.code(agent) == "cancelled"
 
     def leads(self, commit: Commit) -> bool:
-        leader = json.loads(self.before.get("s1/leader", b"{}"))
+        # Keys are in the order of their creation, and so is the line.
+        line = [value for key, value in self.before.items() if key.startswith("s1/leader/line/")]
+        leader = json.loads(line[0]) if line else {}
         return bool(leader) and leader.get("pid") == self.authors.get(commit.revision)
 
     def _merged(self, commit: Commit, task: str, change: Change) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from coordstore.cli.text import clean
 from coordstore.session import State
@@ -11,7 +11,7 @@ from coordstore.session.changes import ChangeState, change_in
 from coordstore_orchestrator.monitor.postmortem import kept_work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from coordstore.session import Attempt, SessionView, Task
@@ -52,6 +52,10 @@ class RunDisplay:
         """Print a line, unless quiet."""
         if not self._quiet:
             self._print(f"coord: {text}")
+
+    def standby(self, leader: Mapping[str, Any]) -> None:
+        """Say who leads while this one stands by."""
+        self.say(f"standing by: process {leader.get('pid', '?')} on {leader.get('host', '?')} leads {self._session}")
 
     def seen(self, view: SessionView) -> None:
         """Print what changed since the view before."""

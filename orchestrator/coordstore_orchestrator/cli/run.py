@@ -10,6 +10,7 @@ import re
 import secrets
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,12 +19,14 @@ import click
 from coordstore.cli.context import Settings, pass_settings
 from coordstore.errors import InvalidArgument
 from coordstore.home import home_dir
+from coordstore.names import is_segment
 from coordstore.plugins import open_store
 from coordstore.session.session import now_text
 from coordstore_orchestrator.agents import chain, resolve_agent
 from coordstore_orchestrator.agents.config import load_configuration
-from coordstore_orchestrator.cli.display import RunDisplay
+from coordstore_orchestrator.cli.display import INTERRUPTED, RunDisplay
 from coordstore_orchestrator.folders import prepare_session_folder
+from coordstore_orchestrator.git.remote import default_url
 from coordstore_orchestrator.git.run import git, text_of
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
@@ -38,10 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coordstore.model import StoreInfo
+    from coordstore.store import CoordStore
     from coordstore_orchestrator.agents import Profile
+    from coordstore_orchestrator.agents.config import Configuration
     from coordstore_orchestrator.plan import Plan
 
-__all__ = ["load_checked", "run"]
+__all__ = ["labels_of", "load_checked", "log_to", "run", "worker_limit"]
 
 SLOTS: Final = 8
 SLUG_MAX: Final = 40
@@ -49,9 +54,23 @@ SLUG_MAX: Final = 40
 
 @click.command("run")
 @click.argument("plan", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--store", "url", metavar="URL", help="The store to use [as before the command's name].")
 @click.option("--repo", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="The repository [.].")
 @click.option("--session", metavar="NAME", help="Create or resume this session [words of the goal and 4 hex digits].")
-@click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Agents at a time [8, or COORD_WORKER_LIMIT].")
+@click.option(
+    "--slots",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Agents at a time here [8, or COORD_WORKER_LIMIT]; 0: leave all to `coord worker`.",
+)
+@click.option("--labels", metavar="A,B", help="Labels of tasks that run here [with workers elsewhere none, else all].")
+@click.option(
+    "--remote",
+    metavar="NAME",
+    help="The git remote (name, URL or path) by which workers get and hand in work [on a store for several hosts:"
+    " origin, or this repository].",
+)
+@click.option("--standby", is_flag=True, help="When another orchestrator leads, wait and take over from it.")
 @click.option("--agent", metavar="PROFILE", help="The agent of tasks that name none.")
 @click.option("--allow-unproven", is_flag=True, help="Also run agents that have not shown what they can do.")
 @click.option("--recovery", metavar="NAME", help="The policy of what follows a failed attempt [standard].")
@@ -84,11 +103,37 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     meta = await _record(user, found, plan, how, config.profiles)
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
-    await _say_what_is_odd(display, user, meta)
-    limit = _worker_limit()
-    slots = how["slots"] or limit or SLOTS
-    options = RunOptions(
-        home=home_dir(repo),
+    await _tell(user, display, meta["base"])
+    options = _options(how, config, display)
+    log_to(await asyncio.to_thread(prepare_session_folder, options.home, name))
+    async with open_store(how["url"] or settings.store_url(repo)) as store:
+        remote = await _remote(store, user, how["remote"])
+        if remote is None and options.slots == 0:
+            message = "--slots 0 leaves all to workers elsewhere: name the git remote that they reach with --remote"
+            raise InvalidArgument(message)
+        if remote is not None:
+            meta["remote"] = remote
+            labels = options.labels if options.labels is not None else ()
+            options = replace(options, labels=labels, remote=remote if how["remote"] else None)
+        job = Run(store, user, name, meta, _tasks(found), options)
+        _handle_signals(job, display)
+        try:
+            view = await job.run()
+        except asyncio.CancelledError:
+            if not job.interrupted:
+                raise
+            return INTERRUPTED  # while it stood by
+        info = await store.info()
+    if how["as_json"]:
+        print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
+    return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
+
+
+def _options(how: Mapping[str, Any], config: Configuration, display: RunDisplay) -> RunOptions:
+    limit = worker_limit()
+    slots = how["slots"] if how["slots"] is not None else limit or SLOTS
+    return RunOptions(
+        home=home_dir(how["repo"]),
         slots=slots,
         limit=Limit(default=max(slots, SLOTS), override=limit),
         agent=how["agent"],
@@ -98,24 +143,24 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         seen=display.seen,
         copy=config.copy,
         ports=config.ports,
+        labels=None if how["labels"] is None else labels_of(how["labels"]),
+        standby=display.standby if how["standby"] else None,
     )
-    _log_to(await asyncio.to_thread(prepare_session_folder, options.home, name))
-    async with open_store(settings.store_url(repo)) as store:
-        job = Run(store, user, name, meta, _tasks(found), options)
-        _handle_signals(job, display)
-        view = await job.run()
-        info = await store.info()
-    if how["as_json"]:
-        print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
-    return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
 
 
-async def _say_what_is_odd(display: RunDisplay, user: UserRepository, meta: Mapping[str, Any]) -> None:
+async def _tell(user: UserRepository, display: RunDisplay, base: str) -> None:
+    """Say what the user may not expect."""
     if dirty := await user.is_dirty():
-        base = meta["base"][:10]
-        display.say(f"{dirty} uncommitted changes of yours are not part of the base, {base}: no agent sees them")
+        display.say(f"{dirty} uncommitted changes of yours are not part of the base, {base[:10]}: no agent sees them")
     for notice in await notices(user):
         display.say(notice)
+
+
+async def _remote(store: CoordStore, user: UserRepository, name: str | None) -> str | None:
+    """Return the repository that workers elsewhere reach; None: there are none."""
+    if name is None and "hosts" not in (await store.info()).abilities:
+        return None
+    return await default_url(user, name or "")
 
 
 async def _record(
@@ -207,7 +252,21 @@ def _session_name(goal: str) -> str:
     return f"{slug}-{secrets.token_hex(2)}"
 
 
-def _worker_limit() -> int | None:
+def labels_of(text: str) -> tuple[str, ...]:
+    """Return the labels in a list with commas.
+
+    Raises:
+        InvalidArgument: One of them is none that a task can have.
+    """
+    found = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    for label in found:
+        if not is_segment(label):
+            message = f"{label!r} is no label: [a-z0-9][a-z0-9._-]{{0,63}}, several with commas between"
+            raise InvalidArgument(message)
+    return found
+
+
+def worker_limit() -> int | None:
     """Return what COORD_WORKER_LIMIT says, or None: how many agents may run at a time, on the whole store.
 
     Raises:
@@ -222,7 +281,7 @@ def _worker_limit() -> int | None:
     raise InvalidArgument(message)
 
 
-def _log_to(folder: Path) -> None:
+def log_to(folder: Path) -> None:
     """Write the library's log lines to the session's folder instead of the terminal."""
     path = folder / "coord.log"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))

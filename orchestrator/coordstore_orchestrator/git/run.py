@@ -2,7 +2,8 @@
 
 Two levels of trust exist: our own repositories read no configuration but the one we
 wrote, the user's repository is read with the user's configuration, as the user's own git would. In both, hooks,
-file system monitors, replacement objects and background maintenance are off.
+file system monitors, replacement objects and background maintenance are off. Nothing reaches out of this machine,
+but for commands that are said to: they have the user's ways to log in, never ask, and verify what they receive.
 """
 
 from __future__ import annotations
@@ -57,6 +58,12 @@ _ALWAYS: Final = (
     ("safe.bareRepository", "all"),
     ("submodule.recurse", "false"),
 )
+_REACHING_OUT: Final = frozenset({"core.sshCommand", "core.askPass", "credential.helper", "protocol.allow"})
+"""What is left as the user has it for commands that go to another host."""
+_VERIFIED: Final = (("fetch.fsckObjects", "true"), ("fetch.recurseSubmodules", "false"), ("fetch.unpackLimit", "1"))
+_PASSED_TO_NETWORK: Final = re.compile(
+    r"SSH_AUTH_SOCK|SSH_ASKPASS|GIT_SSH|GIT_SSH_COMMAND|GIT_SSL_\w+|GIT_HTTP_\w+|\w+_proxy|\w+_PROXY|SSL_CERT_\w+"
+)
 _OWN: Final = (("core.attributesFile", os.devnull), ("core.splitIndex", "false"), ("core.untrackedCache", "false"))
 
 
@@ -69,6 +76,7 @@ async def git(
     env: Mapping[str, str] | None = None,
     check: bool = True,
     trust_user: bool = False,
+    network: bool = False,
     umask: int = PRIVATE,
 ) -> GitResult:
     """Run git once and return what it said.
@@ -81,6 +89,7 @@ async def git(
         env: Variables on top of the hardened environment.
         check: Whether an exit status other than 0 is an error.
         trust_user: Whether the user's and the system's configuration count, for reading the user's repository.
+        network: Whether it may go to other hosts, with the user's ways to log in; the user's configuration counts.
         umask: What new files are created under.
 
     Returns:
@@ -92,7 +101,7 @@ async def git(
 
     A cancelled call has killed its process and waited for it; what that process had finished stays.
     """
-    environment = _environment(env, git_dir, trust_user=trust_user)
+    environment = _environment(env, git_dir, trust_user=trust_user or network, network=network)
     job = Job([Command(_argv(args), environment, umask)], cwd, stdin)
     result = (await on_thread(job))[-1]
     if check and result.returncode:
@@ -213,7 +222,9 @@ def _argv(args: Sequence[str | os.PathLike[str]]) -> list[str]:
     return ["git", *(os.fspath(arg) for arg in args)]
 
 
-def _environment(extra: Mapping[str, str] | None, git_dir: str | Path | None, *, trust_user: bool) -> dict[str, str]:
+def _environment(
+    extra: Mapping[str, str] | None, git_dir: str | Path | None, *, trust_user: bool, network: bool = False
+) -> dict[str, str]:
     """Return an environment in which git sees what we chose, whatever it was started with."""
     names = _PASSED + _PASSED_FOR_USER if trust_user else _PASSED
     found = {name: os.environ[name] for name in names if name in os.environ}
@@ -221,7 +232,10 @@ def _environment(extra: Mapping[str, str] | None, git_dir: str | Path | None, *,
     found |= {"GIT_PAGER": "cat", "GIT_EDITOR": "false", "GIT_ATTR_NOSYSTEM": "1"}
     if not trust_user:
         found |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-    settings = _ALWAYS if trust_user else _ALWAYS + _OWN
+    settings: tuple[tuple[str, str], ...] = _ALWAYS if trust_user else _ALWAYS + _OWN
+    if network:
+        found |= {name: value for name, value in os.environ.items() if _PASSED_TO_NETWORK.fullmatch(name)}
+        settings = (*(pair for pair in _ALWAYS if pair[0] not in _REACHING_OUT), *_VERIFIED)
     found["GIT_CONFIG_COUNT"] = str(len(settings))
     for number, (key, value) in enumerate(settings):
         found[f"GIT_CONFIG_KEY_{number}"] = key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coordstore.model import Check, Put
 from coordstore.session import State, events
@@ -22,6 +22,7 @@ from coordstore_orchestrator.plan.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from coordstore.session import Attempt, SessionView, Task
     from coordstore.session.session import Session
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from coordstore_orchestrator.monitor.decide import Integrate
     from coordstore_orchestrator.monitor.leadership import Leadership
 
-__all__ = ["Merger", "merge_message"]
+__all__ = ["Exchange", "Merger", "merge_message"]
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,16 @@ class _Verdict:
         return {"merged": False, "refused": self.refused, **{name: value for name, value in found.items() if value}}
 
 
+class Exchange(Protocol):
+    """What brings work and integrated commits from host to host."""
+
+    async def fetch_branch(self, into: Path, agent: str, oid: str) -> None:
+        """Have the commit that an attempt ended at in a repository here."""
+
+    async def publish(self, source: Path, oid: str) -> None:
+        """Make a commit one that attempts on all hosts, and another leader, can start from."""
+
+
 class Merger:
     """Merges the work of completed attempts into one tree.
 
@@ -75,6 +86,7 @@ class Merger:
         integration: The repository that it happens in; it sees every object of the session.
         base: The commit that the first merge goes onto.
         hand_back: How many times work that conflicts goes back to its agent.
+        exchange: Brings work here that was done elsewhere; None: all work is done on this host.
     """
 
     def __init__(
@@ -84,12 +96,14 @@ class Merger:
         integration: Integration,
         base: str,
         hand_back: int = 0,
+        exchange: Exchange | None = None,
     ) -> None:
         self._session = session
         self._fence = leadership.fence
         self._integration = integration
         self._base = base
         self._hand_back = hand_back
+        self._exchange = exchange
 
     async def integrate(self, view: SessionView, action: Integrate) -> int:
         """Merge one task's work into the integrated tree, or refuse it; record which; return the revision.
@@ -150,10 +164,16 @@ class Merger:
         base = str(attempt.json("assignment").get("base") or self._base)
         return base, str(attempt.result.get("commit") or base)
 
+    async def bring(self, agent: str, commit: str) -> None:
+        """Have an attempt's work here, also when it was done on another host."""
+        if self._exchange is not None:
+            await self._exchange.fetch_branch(self._integration.path, agent, commit)
+
     async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         base, commit = self._ends(attempt)
         if commit == base:
             return _Verdict(onto)
+        await self.bring(attempt.agent, commit)
         scope = Scope.parse(task.spec.get("writes") or ())
         database = self._integration.database
         changed = await changes(database, base, commit)
@@ -176,6 +196,9 @@ class Merger:
 
     async def _record(self, view: SessionView, attempt: Attempt, verdict: _Verdict, tip_revision: int) -> int:
         keys = self._session.keys
+        if self._exchange is not None and verdict.tip is not None:
+            # Before it is recorded: whoever reads of it, also the leader after us, must be able to have it.
+            await self._exchange.publish(self._integration.path, verdict.tip)
         before = view.entries.get(keys.merged(attempt.task))
         earlier = as_object(before)
         replaces = before.revision if before and earlier.get("returned") and earlier["agent"] != attempt.agent else 0

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import logging
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from coordstore.errors import Conflict, InvalidArgument, InvalidTransition
+from coordstore.errors import Conflict, InvalidArgument, InvalidTransition, OutcomeUnknown, Unavailable
 from coordstore.session import SessionView, State
+from coordstore.store import SystemClock
 from coordstore_orchestrator.monitor.backoff import Backoff
 from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate, decide, over
 from coordstore_orchestrator.monitor.fallback import AddTask
@@ -22,7 +23,9 @@ from coordstore_orchestrator.monitor.watch import Watcher
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coordstore.errors import CoordError
     from coordstore.session.session import Session
+    from coordstore.store import Clock
     from coordstore_orchestrator.monitor.decide import Action
     from coordstore_orchestrator.monitor.leadership import Leadership
 
@@ -30,6 +33,10 @@ __all__ = ["Integrator", "Orchestrator"]
 
 log = logging.getLogger(__name__)
 
+PAUSE: Final = 0.3
+"""Seconds after which is decided anew what the store did not take."""
+OUTAGES: Final = (Unavailable, OutcomeUnknown)
+"""What passes, as when a cluster chooses another leader; if it does not, the lease ends."""
 MERGES_ONLY = (Integrate, EndLost)
 """What a draining orchestrator still does."""
 
@@ -66,6 +73,7 @@ class Orchestrator:
         self._base = base
         self._integrator = integrator
         self._seen = seen
+        self._clock: Clock = getattr(session.store, "clock", None) or SystemClock()
         self._revision = 1
         self._to_merge: asyncio.Queue[Integrate] = asyncio.Queue()
         self._merging: set[str] = set()
@@ -138,6 +146,8 @@ class Orchestrator:
                 self._revision = max(self._revision, merged)
             except Conflict as conflict:
                 log.info("merge of %s decided anew: %s", action.task, conflict)
+            except OUTAGES as outage:
+                await self._wait_out(outage)
             self._merging.discard(action.task)
             self._changed.set()
 
@@ -161,6 +171,15 @@ class Orchestrator:
         except (Conflict, InvalidArgument, InvalidTransition) as error:
             log.info("decided anew: %s (%s)", action, error)
             return 0
+        except OUTAGES as outage:
+            await self._wait_out(outage)
+            return 0
+
+    async def _wait_out(self, outage: CoordError) -> None:
+        """Wait a little: what was or was not written the view shows, and every write checks what it changes."""
+        log.warning("decided anew in %g s: %s", PAUSE, outage)
+        await self._clock.sleep(PAUSE)
+        self._changed.set()
 
     async def _write(self, action: Action) -> int:
         """Carry out one action; return its revision (0: none yet)."""

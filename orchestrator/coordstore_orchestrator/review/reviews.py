@@ -102,6 +102,7 @@ class Reviews:
         if attempt is None or attempt.state is not State.COMPLETED:
             return 0
         if change is None and _has_work(attempt):
+            await self._merger.bring(attempt.agent, str(attempt.result["commit"]))
             return await open_change(self._session, attempt, self._fields(view, attempt), self._fence)
         if change is None or change.state is ChangeState.APPROVED:
             return await self._merger.integrate(view, action)
@@ -208,6 +209,7 @@ class Reviews:
             return None
         tip = view.tip or self._site.base
         try:
+            await self._merger.bring(change.agent, str(change.text("commit")))
             merged = await self._site.integration.merge(
                 tip, str(change.text("commit")), message=merge_message(task, attempt), durable=False
             )

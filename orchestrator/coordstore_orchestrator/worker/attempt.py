@@ -21,6 +21,7 @@ from coordstore_orchestrator.plan.scope import Scope
 from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, wait_for
 from coordstore_orchestrator.worker.contract import SOCKET, Contract
 from coordstore_orchestrator.worker.extras import copy_files
+from coordstore_orchestrator.worker.handin import hand_in
 from coordstore_orchestrator.worker.limits import limits_of
 from coordstore_orchestrator.worker.outcome import GaveUp, Outcome, as_pattern, last_line, refusal
 from coordstore_orchestrator.worker.post import Post
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from coordstore.session import Attempt, Task
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.agents import Profile
+    from coordstore_orchestrator.git.remote import Remote
     from coordstore_orchestrator.git.session import SessionRepository
     from coordstore_orchestrator.worker.extras import Ports
     from coordstore_orchestrator.worker.observe import Observer
@@ -70,6 +72,7 @@ class Site:
         checkout: The root of the user's checkout, which files are copied from; None: there is none.
         copy: Files that each worktree gets from there.
         ports: Gives each agent ports of its own; None: they get none.
+        remote: Where commits to start from come from, and work goes; None: all is in the repository.
     """
 
     session: str
@@ -85,6 +88,7 @@ class Site:
     checkout: Path | None = None
     copy: Sequence[str] = ()
     ports: Ports | None = None
+    remote: Remote | None = None
 
 
 class AttemptRunner:
@@ -104,7 +108,7 @@ class AttemptRunner:
         """
         work = _Work(self._site, claim, attempt, task, stop)
         try:
-            outcome = await work.carry_out()
+            outcome = await hand_in(self._site, attempt.agent, await work.carry_out(), work.done)
             await claim.finish(outcome.state, outcome.result(work.exit), *outcome.told)
         except (Fenced, LeaseLost) as error:
             log.warning("%s stopped, its work stays on its branch: %s", attempt.agent, error)
@@ -152,6 +156,11 @@ class _Work:
             log.warning("%s failed: %s", self._agent, error)
             return self._gave_up(State.FAILED, str(error)).outcome
 
+    @property
+    def done(self) -> str | None:
+        """Return the commit that its work ends at; None: there is none."""
+        return None if self._commit == self._base else self._commit
+
     async def clean(self) -> None:
         """Keep uncommitted work on the branch and remove the worktree."""
         if self._ports is not None and self._site.ports is not None:
@@ -168,6 +177,8 @@ class _Work:
         self._limits = limits_of(profiles[0], spec)
         if (seconds := self._limits.get("deadline")) is not None:
             self._deadline = asyncio.get_running_loop().time() + seconds
+        if self._site.remote is not None:
+            await self._site.remote.fetch_base(self._site.repository.path, self._base)
         await self._site.repository.add_worktree(self._agent, self._base, self._worktree)
         prompt = await self._write_prompt()
         await self._add_extras()

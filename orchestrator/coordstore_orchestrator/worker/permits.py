@@ -10,7 +10,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from coordstore.errors import Busy, CoordError
 from coordstore.recipes import Pool, Semaphore
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coordstore.recipes import Held, Reservation
     from coordstore.store import CoordStore, Lease
 
-__all__ = ["WORKERS", "Limit", "Permits"]
+__all__ = ["WORKERS", "Gives", "Limit", "Permits", "Taken"]
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,22 @@ class Limit:
 
     default: int = 8
     override: int | None = None
+
+
+class Gives(Protocol):
+    """What a worker asks before each attempt that it starts."""
+
+    async def open(self, lease: Lease) -> None:
+        """Begin, on the worker's lease."""
+
+    async def take(self) -> Taken | None:
+        """Return what one more attempt needs, or None: the worker is told when that may have changed."""
+
+    async def give_back(self, taken: Taken) -> None:
+        """Take it back."""
+
+    async def rest(self) -> None:
+        """Want nothing any more for now."""
 
 
 class Permits:
@@ -93,6 +109,7 @@ class Permits:
 
     async def give_back(self, taken: Taken) -> None:
         """Free both; with the store out of reach the lease does it."""
+        assert taken.slot is not None and taken.permit is not None  # noqa: S101, PT018  (what `take` returned)
         try:
             with suppress(CoordError):
                 await asyncio.gather(taken.slot.release(), taken.permit.release())
@@ -128,7 +145,7 @@ class Permits:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one attempt holds while it runs."""
+    """What one attempt holds while it runs; of a host's own slots there is nothing in the store."""
 
-    permit: Held
-    slot: Reservation
+    permit: Held | None = None
+    slot: Reservation | None = None

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from coordstore.session.claim import Claim
     from coordstore.session.session import Session
     from coordstore.store import Lease
-    from coordstore_orchestrator.worker.permits import Limit, Taken
+    from coordstore_orchestrator.worker.permits import Gives, Limit, Taken
+    from coordstore_orchestrator.worker.share import Share
 
 __all__ = ["BROKEN", "CANCELLED", "INTERRUPTED", "Runner", "Worker"]
 
@@ -65,8 +66,9 @@ class Worker:
         runner: Carries out each attempt.
         slots: How many at a time.
         holder: Who we are: host, boot id, pid, start time, run.
-        classes: Whose queues; None: all.
+        classes: The labels that this worker serves: a task goes only where all its labels are; None: all.
         limit: The limit of the whole store, or None: only `slots` count.
+        share: A part in what this host has to give, in place of `limit`.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Worker:
         holder: Mapping[str, Any],
         classes: Collection[str] | None = None,
         limit: Limit | None = None,
+        share: Share | None = None,
     ) -> None:
         self._session = session
         self._runner = runner
@@ -84,15 +87,23 @@ class Worker:
         self._holder = holder
         self._classes = classes
         self._running: dict[str, _Running] = {}
+        self._unfinished: set[str] = set()
         self._view = SessionView(session.name)
         self._changed = asyncio.Event()
         self._draining = False
         self._interrupted = False
         self._broken: BaseException | None = None
-        self._permits: Permits | None = None
-        if limit is not None:
+        self._permits: Gives | None = share
+        if share is not None:
+            share.freed = self._changed.set
+        elif limit is not None:
             run, freed = str(holder["run"]), self._changed.set
             self._permits = Permits(session.store, session.name, run, slots, limit, freed)
+
+    @property
+    def running(self) -> list[str]:
+        """Return the attempts that run here now."""
+        return sorted(self._running)
 
     def drain(self) -> None:
         """Claim nothing more; what runs goes on."""
@@ -130,7 +141,11 @@ class Worker:
                         raise self._broken
                     self._stop_cancelled()
                     await self._claim_some(lease)
-                message = f"worker lost its lease {lease.id}: its agents were stopped"
+                stopped = ", ".join(sorted({*self._running, *self._unfinished})) or "nothing"
+                message = (
+                    f"worker lost its lease {lease.id}, the store was out of reach for too long: stopped {stopped};"
+                    " the work is on its branch here"
+                )
                 raise LeaseLost(message, lease=lease.id)
             finally:
                 for helper in helpers:
@@ -153,11 +168,13 @@ class Worker:
         for key, entry in self._view.entries.items():
             if not key.startswith(prefix):
                 continue
-            name, _, agent = key.removeprefix(prefix).partition("/")
+            agent = key.rpartition("/")[2]
             attempt = self._view.attempt(agent)
-            if attempt is None or (self._classes is not None and name not in {*self._classes, DEFAULT_CLASS}):
+            if attempt is None:
                 continue
             task = self._view.tasks.get(attempt.task)
+            if task is not None and self._classes is not None and not {*task.labels} <= {*self._classes, DEFAULT_CLASS}:
+                continue
             waits = attempt.state is State.PENDING and agent not in self._running
             if task is not None and waits and key == self._session.keys.queued(task.labels, agent):
                 found.append((-task.priority, entry.revision, agent, attempt, task))
@@ -227,7 +244,8 @@ class Worker:
         return "broke off: it ended without a report"
 
     def _ended(self, agent: str, done: asyncio.Task[None]) -> None:
-        del self._running[agent]
+        if not self._running.pop(agent).claim.ended:
+            self._unfinished.add(agent)
         self._changed.set()
         if not done.cancelled() and done.exception() is not None:
             self._broken = self._broken or done.exception()
