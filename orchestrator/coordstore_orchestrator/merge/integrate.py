@@ -179,6 +179,7 @@ class Integration:
         base: str | None = None,
         author: Identity | None = None,
         durable: bool = True,
+        when: int | None = None,
     ) -> MergeResult:
         """Merge one commit into another, always by a merge commit of its own.
 
@@ -189,13 +190,15 @@ class Integration:
             base: Where the work began, when known: tells a merge into that very commit apart.
             author: Who merges; default: the user.
             durable: Whether the commit is on the disk on return; False: a trial, for which `sync` may be called later.
+            when: The commit's time; default: now. With the same one, the same merge is the same commit.
 
         Raises:
             GitError: An object is missing, or the two have no history in common.
 
         Cancelled: nothing has moved; merging is a computation that only adds objects.
         """
-        text = _Text([ours, theirs], author or self._identity, int(self._now()), message)
+        at = int(self._now()) if when is None else when
+        text = _Text([ours, theirs], author or self._identity, at, message)
         oid = await to_end(self._in_place, ours, theirs, text, durable=durable)
         if oid is None:
             tree, conflicts = await self._merged_tree(ours, theirs)
@@ -221,7 +224,7 @@ class Integration:
             self._sync(oid)
         return oid
 
-    async def replay(self, ours: str, base: str, theirs: str, *, message: str) -> MergeResult:
+    async def replay(self, ours: str, base: str, theirs: str, *, message: str, when: int | None = None) -> MergeResult:
         """Carry the change between two commits over to another, without the history before it; `sync` makes it durable.
 
         Args:
@@ -229,6 +232,7 @@ class Integration:
             base: Where the change begins.
             theirs: Where it ends.
             message: What the new commit says.
+            when: The commit's time; default: now.
 
         Raises:
             GitError: An object is missing.
@@ -244,7 +248,7 @@ class Integration:
         tree, conflicts = await self._merged_tree(*sides)
         if conflicts is not None:
             return MergeResult(None, conflicts)
-        return MergeResult(await self._write(self._text(tree, [ours], message)))
+        return MergeResult(await self._write(self._text(tree, [ours], message, when)))
 
     async def sync(self, commits: Sequence[str]) -> None:
         """Make merge commits durable that were trials so far.
@@ -271,8 +275,8 @@ class Integration:
             raise failure(["git", *args], result)
         return tree, await self._conflicts(tree, rest) if result.returncode == 1 else None
 
-    def _text(self, tree: str, parents: Sequence[str], message: str) -> bytes:
-        return commit_text(tree, parents, self._identity, int(self._now()), message)
+    def _text(self, tree: str, parents: Sequence[str], message: str, when: int | None = None) -> bytes:
+        return commit_text(tree, parents, self._identity, int(self._now()) if when is None else when, message)
 
     async def _write(self, text: bytes, *, durable: bool = False) -> str:
         algorithm = self._algorithm

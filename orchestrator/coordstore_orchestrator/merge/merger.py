@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coordstore.model import Check, Put
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from coordstore_orchestrator.monitor.decide import Integrate
     from coordstore_orchestrator.monitor.leadership import Leadership
 
-__all__ = ["Exchange", "Merger", "merge_message"]
+__all__ = ["Exchange", "Merger", "merge_message", "merge_time"]
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,9 @@ class Merger:
         broken = broken or await unfiltered(self._integration, changed)
         if broken:
             return _refused(broken)
-        merged = await self._integration.merge(onto, commit, message=merge_message(task, attempt))
+        merged = await self._integration.merge(
+            onto, commit, message=merge_message(task, attempt), when=merge_time(attempt)
+        )
         if merged.oid is None:
             files = tuple(sorted({conflict.path for conflict in merged.conflicts}))
             told = f"conflicts with what was merged before it, in {', '.join(files[:NAMED_FILES])}"
@@ -245,3 +248,14 @@ def _told(violations: Sequence[Violation]) -> str:
 def merge_message(task: Task, attempt: Attempt) -> str:
     """Return the message of the commit that merges a task's work."""
     return f"Merge {attempt.agent}: {task.name}\n\nTask: {task.id}\nAgent: {attempt.agent}\n"
+
+
+def merge_time(attempt: Attempt) -> int:
+    """Return the time of the commit that merges an attempt's work: when that ended, in seconds since 1970.
+
+    Made again after a crash it must be the same commit: the first one may have landed already.
+    """
+    try:
+        return int(datetime.fromisoformat(attempt.text("ended") or "").timestamp())
+    except ValueError:
+        return 0

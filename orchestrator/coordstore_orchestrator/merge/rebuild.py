@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from coordstore_orchestrator.merge.merger import merge_message
+from coordstore_orchestrator.merge.merger import merge_message, merge_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,12 +85,13 @@ class Rebuild:
         if attempt is None or commit is None or commit == base:
             return tip
         message = merge_message(self._view.tasks[task], attempt)
+        when = merge_time(attempt)  # made again after a crash it must be the same commit: that one may have landed
         within = self._within.get(base)
         merged: MergeResult
         if within is not None and set(within) <= set(done):
-            merged = await self._integration.merge(tip, str(commit), message=message, durable=False)
+            merged = await self._integration.merge(tip, str(commit), message=message, durable=False, when=when)
         else:
-            merged = await self._integration.replay(tip, base, str(commit), message=message)
+            merged = await self._integration.replay(tip, base, str(commit), message=message, when=when)
         if merged.oid is None:
             raise Unmergeable(task, sorted({conflict.path for conflict in merged.conflicts}))
         return merged.oid
