@@ -41,6 +41,7 @@ BUILT_IN: Final[dict[str, tuple[str, str]]] = {
     "events": ("coordstore.cli.events:events", "Show what happened in a session, in order."),
     "inspect": ("coordstore.cli.inspecting:inspect", "Show sessions, their tasks and agents, and what is stuck."),
     "logs": ("coordstore.cli.logs:logs", "Show what an agent printed."),
+    "metrics": ("coordstore.cli.metrics.command:metrics", "Print numbers for Prometheus."),
     "report": ("coordstore.cli.report.command:report", "Tell what became of a session: text, JSON, or one HTML page."),
     "schema": ("coordstore.cli.schema:schema", "Print the JSON schema of what a command prints with --json."),
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+import re
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,6 +23,16 @@ TICKS: Final = 300
 WORDS: Final = 3
 TEXT_MAX: Final = 4000
 """Characters that are shown of one event."""
+
+_STATUS: Final = r"\b(?:status|code|error|http(?:/[\d.]+)?)\W{0,4}(?:code\W{0,3})?"
+API_ERRORS: Final = {
+    "auth": re.compile(_STATUS + r"40[13]\b|unauthorized|authentication|invalid (?:x-)?api[ -_]?key", re.IGNORECASE),
+    "model": re.compile(_STATUS + r"404\b|model_not_found|unknown model", re.IGNORECASE),
+    "rate-limit": re.compile(_STATUS + r"429\b|rate.?limit|too many requests|quota", re.IGNORECASE),
+    "server": re.compile(_STATUS + r"5\d\d\b|overloaded|internal server error|bad gateway", re.IGNORECASE),
+    "network": re.compile(r"ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|connection (?:refused|reset)", re.IGNORECASE),
+}
+"""What tells that a model's API, not the agent's work, is in trouble; the first that fits counts."""
 
 
 class Mark(NamedTuple):
@@ -49,6 +60,7 @@ class Tally:
     tool_calls: int = 0
     tool_failures: int = 0
     errors: int = 0
+    api_errors: Counter[str] = field(default_factory=Counter)
     files: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -94,6 +106,8 @@ class Tally:
 
     def _take_error(self, _event: Mapping[str, Any], mark: Mark) -> None:
         self.errors += 1
+        if kind := next((kind for kind, pattern in API_ERRORS.items() if pattern.search(mark.text)), None):
+            self.api_errors[kind] += 1
         self.last_errors.append(mark.text)
 
     def _take_message(self, _event: Mapping[str, Any], mark: Mark) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import secrets
@@ -27,17 +26,22 @@ from coordstore_orchestrator.folders import prepare_session_folder
 from coordstore_orchestrator.git.run import git, text_of
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
+from coordstore_orchestrator.logs import log_to
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.review.registry import check_names
 from coordstore_orchestrator.run import Run, RunOptions
+from coordstore_orchestrator.tracing import open_traces
 from coordstore_orchestrator.worker.permits import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from coordstore.model import StoreInfo
+    from coordstore.session import SessionView
     from coordstore_orchestrator.agents import Profile
+    from coordstore_orchestrator.agents.config import Configuration
     from coordstore_orchestrator.plan import Plan
+    from coordstore_orchestrator.tracing import Traces
 
 __all__ = ["load_checked", "run"]
 
@@ -94,29 +98,48 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         )
     for notice in await notices(user):
         display.say(notice)
+    traces = open_traces(os.environ, display.say)
+    options = _options(how, config, _both(display, traces))
+    log_to(await asyncio.to_thread(prepare_session_folder, options.home, name), name, [task.id for task in found.tasks])
+    async with open_store(settings.store_url(repo)) as store:
+        job = Run(store, user, name, meta, _tasks(found), options)
+        _handle_signals(job, display)
+        view = await job.run()
+        if traces is not None:
+            await traces.close(view)
+        info = await store.info()
+    if how["as_json"]:
+        print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
+    return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
+
+
+def _options(how: Mapping[str, Any], config: Configuration, seen: Callable[[SessionView], None]) -> RunOptions:
+    """Return what a run needs to know, from the command line, the project's configuration and the environment."""
     limit = _worker_limit()
     slots = how["slots"] or limit or SLOTS
-    options = RunOptions(
-        home=home_dir(repo),
+    return RunOptions(
+        home=home_dir(how["repo"]),
         slots=slots,
         limit=Limit(default=max(slots, SLOTS), override=limit),
         agent=how["agent"],
         profiles=config.profiles,
         environ=os.environ,
         merge=not how["no_merge"],
-        seen=display.seen,
+        seen=seen,
         copy=config.copy,
         ports=config.ports,
     )
-    _log_to(await asyncio.to_thread(prepare_session_folder, options.home, name))
-    async with open_store(settings.store_url(repo)) as store:
-        job = Run(store, user, name, meta, _tasks(found), options)
-        _handle_signals(job, display)
-        view = await job.run()
-        info = await store.info()
-    if how["as_json"]:
-        print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
-    return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
+
+
+def _both(display: RunDisplay, traces: Traces | None) -> Callable[[SessionView], None]:
+    """Return what is called with each view: it shows the view, and traces it."""
+
+    def seen(view: SessionView) -> None:
+        display.seen(view)
+        if traces is not None:
+            traces.seen(view)
+
+    return seen
 
 
 def load_checked(path: Path, agent: str | None, profiles: Mapping[str, Profile]) -> Plan:
@@ -188,19 +211,6 @@ def _worker_limit() -> int | None:
         return int(text)
     message = f"COORD_WORKER_LIMIT={text!r}: set it to a number of agents from 1, or unset it"
     raise InvalidArgument(message)
-
-
-def _log_to(folder: Path) -> None:
-    """Write the library's log lines to the session's folder instead of the terminal."""
-    path = folder / "coord.log"
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
-    for package in ("coordstore", "coordstore_orchestrator", "coordstore_sqlite"):
-        logger = logging.getLogger(package)
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
 
 
 def _handle_signals(job: Run, display: RunDisplay) -> None:
