@@ -26,6 +26,7 @@ __all__ = [
     "InvalidKey",
     "InvalidTransition",
     "LeaseLost",
+    "NoStore",
     "OutcomeUnknown",
     "StoreClosed",
     "StoreReplaced",
@@ -115,6 +116,10 @@ class OutcomeUnknown(CoordError, TimeoutError):
 
 class Unavailable(CoordError, ConnectionError):
     """The store could not be reached, locked or written: certainly not applied."""
+
+
+class NoStore(Unavailable):
+    """There is no store at that place, and whoever asked wanted none to be made."""
 
 
 class StoreClosed(Unavailable):

@@ -58,11 +58,7 @@ async def _examine(url: str, home: Path | None) -> list[Finding]:
     parsed = StoreURL.parse(url)
     found = await asyncio.to_thread(lambda: list(about_git()))
     if parsed.scheme in FILES and not await asyncio.to_thread(parsed.path.exists):
-        text = f"there is no store at {parsed.path}"
-        return [
-            *found,
-            Finding.warning("reachable", text, "check the path; `coord run PLAN` makes the repository's own"),
-        ]
+        return [*found, _nothing_at(str(parsed.path))]
     found += await asyncio.to_thread(lambda: list(about_backend(parsed)))
     try:
         found += await _inside(url, home)
@@ -71,10 +67,15 @@ async def _examine(url: str, home: Path | None) -> list[Finding]:
     return found
 
 
+def _nothing_at(place: str) -> Finding:
+    advice = "check the path; `coord run PLAN` makes the repository's own"
+    return Finding.warning("reachable", f"there is no store at {place}", advice)
+
+
 async def _inside(url: str, home: Path | None) -> list[Finding]:
     async with open_existing(url) as store:
         if store is None:
-            return []
+            return [_nothing_at(url.partition("?")[0])]
         found = [finding async for finding in about_store(store)]
         found += [finding async for finding in about_leases(store)]
         views = await sessions(store)
