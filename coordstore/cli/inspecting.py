@@ -44,7 +44,7 @@ async def _inspect(url: str, session: str | None, as_json: bool, watch: bool, st
         if store is not None and watch:
             from coordstore.cli.watching import watch_session
 
-            await watch_session(store, await choose_session(store, session), style, as_json=as_json)
+            await watch_session(store, await choose_session(store, session), style, url, as_json=as_json)
             return
         views = await _views(store, session)
         if as_json:
