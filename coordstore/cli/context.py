@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from coordstore.store import CoordStore
 
-__all__ = ["Settings", "open_existing", "pass_settings"]
+__all__ = ["Settings", "notice", "open_existing", "pass_settings"]
 
 FILES: Final = ("sqlite", "file")
 """Schemes whose store is a path on this machine, which opening would create."""
@@ -34,10 +35,12 @@ class Settings:
 
     Args:
         store: The URL given by ``--store`` or COORD_STORE, or None.
+        quiet: Leave out notices on standard error; errors are still told.
     """
 
-    def __init__(self, store: str | None = None) -> None:
+    def __init__(self, store: str | None = None, *, quiet: bool = False) -> None:
         self.store = store
+        self.quiet = quiet
 
     def __repr__(self) -> str:
         """Show the URL that was given."""
@@ -65,6 +68,14 @@ class Settings:
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)
 """Hand a command its `Settings` as the first argument."""
+
+
+def notice(text: str) -> None:
+    """Tell something by the way, on standard error, unless `coord --quiet` was said."""
+    context = click.get_current_context(silent=True)
+    settings = context.find_object(Settings) if context else None
+    if settings is None or not settings.quiet:
+        print(f"coord: {text}", file=sys.stderr)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from coordstore.errors import CoordError
 
@@ -13,6 +14,8 @@ __all__ = ["CannotWrite", "write_whole"]
 
 class CannotWrite(CoordError, OSError):
     """A file that was asked for cannot be written; what was there before is as it was."""
+
+    hint: ClassVar[str] = "Make the folder, make room, or choose another place."
 
     exit_code = 2
 

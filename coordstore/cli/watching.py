@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from coordstore.cli.advice import standing
+from coordstore.cli.context import notice
 from coordstore.cli.live import Live, latest_events, run_command
 from coordstore.cli.overview import overview, tally
 from coordstore.cli.reading import store_json, watch_view
@@ -148,7 +149,7 @@ def _say_last(view: SessionView | None, style: Style, before: Sequence[str] = ()
     if view is None:
         return
     if not view.meta:
-        print(f"coord: session {view.session} was deleted", file=sys.stderr)
+        notice(f"session {view.session} was deleted")
         return
     print("\n".join([*before, *overview(view, datetime.now(UTC), style)]), flush=True)
 

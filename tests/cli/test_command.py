@@ -89,17 +89,17 @@ def test_an_unknown_command_is_answered_with_the_likely_one(coord: Callable[...,
     assert coord("inspct") == (
         2,
         "",
-        "coord: there is no command 'inspct': did you mean inspect? (try 'coord --help')\n",
+        "coord: there is no command 'inspct': did you mean inspect? (try 'coord --help') [usage]\n",
     )
-    assert coord("xyzzy").err == "coord: there is no command 'xyzzy' (try 'coord --help')\n"
+    assert coord("xyzzy").err == "coord: there is no command 'xyzzy' (try 'coord --help') [usage]\n"
 
 
 def test_wrong_options_name_the_command_s_help(coord: Callable[..., Any]) -> None:
     assert coord("inspect", "--wtach").code == 2
-    assert coord("inspect", "--wtach").err.endswith("(try 'coord inspect --help')\n")
-    assert coord("logs").err == "coord: missing argument 'AGENT' (try 'coord logs --help')\n"
+    assert coord("inspect", "--wtach").err.endswith("(try 'coord inspect --help') [usage]\n")
+    assert coord("logs").err == "coord: missing argument 'AGENT' (try 'coord logs --help') [usage]\n"
     assert coord("inspect", "--store", "x").err == (
-        "coord: --store stands before the command: coord --store URL inspect\n"
+        "coord: --store stands before the command: coord --store URL inspect [usage]\n"
     )
 
 
@@ -112,7 +112,7 @@ def test_a_plugin_s_command_is_listed_and_runs_but_cannot_replace_ours(
     tmp_path: Path, coord_process: Callable[..., Any]
 ) -> None:
     env = with_plugin(tmp_path, STRANGER)
-    assert "  wave      Wave a hand.\n" in coord_process("--help", env=env).out
+    assert "  wave        Wave a hand.\n" in coord_process("--help", env=env).out
     assert coord_process("wave", env=env) == (0, "hello from far away\n", "")
     assert "Usage: coord inspect" in coord_process("inspect", "--help", env=env).out
 
@@ -146,7 +146,7 @@ def test_a_plugin_that_cannot_be_loaded_is_named_with_its_distribution(
     assert done.code == 1
     assert done.err == (
         "coord: plugin 'stranger' of stranger-tools cannot be loaded (No module named 'nothing_of_that_name'):"
-        " repair or remove that distribution\n"
+        " repair or remove that distribution [plugin]\n"
     )
 
 
@@ -191,7 +191,9 @@ def test_an_error_is_one_sentence_and_an_exit_code(
     error: Exception, code: int, coord: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replaced(error, monkeypatch)
-    assert coord("fail") == (code, "", "coord: wrong\n")
+    one = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+    assert isinstance(one, errors.CoordError)
+    assert coord("fail") == (code, "", f"coord: wrong [{one.code()}]\n")
 
 
 def test_an_error_class_may_choose_its_exit_code() -> None:
@@ -207,7 +209,7 @@ def test_a_traceback_is_only_for_those_who_ask(coord: Callable[..., Any], monkey
     assert coord("fail") == (
         1,
         "",
-        "coord: ZeroDivisionError: oh (this should not happen; COORD_DEBUG=1 shows where)\n",
+        "coord: ZeroDivisionError: oh (this should not happen; COORD_DEBUG=1 shows where) [internal]\n",
     )
     monkeypatch.setenv("COORD_DEBUG", "1")
     assert "Traceback (most recent call last)" in coord("fail").err
@@ -217,7 +219,7 @@ def test_what_an_agent_put_into_an_error_cannot_act_on_the_terminal(
     coord: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replaced(errors.InvalidArgument("two\nlines\x1b]0;owned\x07"), monkeypatch)
-    assert coord("fail").err == "coord: two\nlines\n"
+    assert coord("fail").err == "coord: two\nlines [invalid-argument]\n"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from coordstore.cli.completion import complete_session
 from coordstore.cli.context import Settings, open_existing, pass_settings
 from coordstore.cli.files import write_whole
 from coordstore.cli.metrics.collect import families
@@ -23,7 +24,7 @@ READABLE = 0o644
 
 
 @click.command(short_help="Print numbers for Prometheus.")
-@click.argument("names", nargs=-1, metavar="[SESSION…]")
+@click.argument("names", nargs=-1, metavar="[SESSION…]", shell_complete=complete_session)
 @click.option(
     "--file",
     type=click.Path(dir_okay=False, path_type=Path),

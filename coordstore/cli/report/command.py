@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coordstore.cli.context import Settings, open_existing, pass_settings
+from coordstore.cli.completion import complete_session
+from coordstore.cli.context import Settings, notice, open_existing, pass_settings
 from coordstore.cli.files import write_whole
 from coordstore.cli.reading import choose_session, store_json
 from coordstore.cli.report.account import read_account
@@ -26,7 +27,7 @@ __all__ = ["report"]
 
 
 @click.command(short_help="Tell what became of a session: text, JSON, or one HTML page.")
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=complete_session)
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
@@ -69,4 +70,4 @@ def _write(path: Path, text: str) -> None:
         sys.stdout.buffer.flush()
         return
     write_whole(path, text)
-    print(f"coord: wrote {path}", file=sys.stderr)
+    notice(f"wrote {path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from coordstore.errors import Conflict, CoordError
 from coordstore.model import Check
@@ -24,6 +24,8 @@ LEASE_TTL: Final = 10
 
 class LedByOther(CoordError, RuntimeError):
     """Another orchestrator, alive as far as can be known, leads the session."""
+
+    hint: ClassVar[str] = "Wait for it, follow it with `coord inspect --watch`, or stop the process that is named."
 
     exit_code = 5
 
