@@ -156,6 +156,19 @@ TOLD_SESSION: Final = _more(
     failed={**_list(TEXT), "description": "tasks that need a look, the worst first"},
     tasks=_list(TOLD_TASK),
 )
+CHANGE: Final = _object(
+    "work that waits for a review, or had one",
+    id={**TEXT, "description": "the attempt whose work it is"},
+    state={"enum": ["open", "approved", "changes-requested", "rejected", "merged", "refused"]},
+    task=MAYBE_TEXT,
+    title=MAYBE_TEXT,
+    reviewer=MAYBE_TEXT,
+    forge=MAYBE_TEXT,
+    url=MAYBE_TEXT,
+    by={**MAYBE_TEXT, "description": "who decided last"},
+    comment=MAYBE_TEXT,
+    commit=MAYBE_TEXT,
+)
 LEASED: Final = _object("keys on leases", copied={"type": "boolean"}, keys=_list(TEXT))
 
 SCHEMAS: Final[dict[str, dict[str, Any]]] = {
@@ -169,6 +182,8 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
         event=EVENT,
     ),
     "inspect": _document("coord inspect --json", store=STORE, sessions=_list(SESSION)),
+    "changes": _document("coord changes list --json", session=TEXT, changes=_list(CHANGE)),
+    "changes-show": _document("coord changes show --json", session=TEXT, change=CHANGE),
     "cancel": _document(
         "coord cancel --json",
         session=TEXT,

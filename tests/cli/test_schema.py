@@ -137,6 +137,7 @@ def test_a_whole_run_and_what_is_said_of_it_are_as_their_schemas_say(
         "report": (["report", "s", "--json"], 0),
         "cancel": (["cancel", "s", "--json"], 0),
         "doctor": (["doctor", "--json"], None),
+        "changes": (["changes", "list", "s", "--json"], 0),
         "profiles": (["profiles", "list", "--json"], 0),
         "copy": (["copy", "STORE", copied, "--json"], 0),
     }
