@@ -40,6 +40,7 @@ lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/requirements_table.py --check
 	$(BIN)/python scripts/cli_docs.py --check
+	$(BIN)/python scripts/error_docs.py --check
 	$(BIN)/towncrier build --draft --version next >/dev/null
 
 bench: compiled  ## goals and figures of this machine
@@ -57,6 +58,7 @@ faults-hosts: compiled  ## the same of several hosts: whole runs in network name
 docs: $(READY)  ## write the generated pages
 	$(BIN)/python scripts/requirements_table.py
 	$(BIN)/python scripts/cli_docs.py
+	$(BIN)/python scripts/error_docs.py
 
 format: $(READY)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix

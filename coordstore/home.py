@@ -17,7 +17,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from coordstore.errors import CoordError
 
@@ -46,6 +46,8 @@ _SESSION_REPOSITORIES = ("agents.git", "own.git", "integration.git")
 
 class NotARepository(CoordError, LookupError):
     """There is no git repository where one is needed."""
+
+    hint: ClassVar[str] = "Go into a repository, or name the store: coord --store URL …."
 
     exit_code = 2
 

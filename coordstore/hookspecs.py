@@ -13,11 +13,13 @@ __all__ = [
     "RegisterBackend",
     "RegisterCheckup",
     "RegisterCommand",
+    "RegisterExamination",
     "hookimpl",
     "hookspec",
     "register_backends",
     "register_checkups",
     "register_commands",
+    "register_examinations",
 ]
 
 hookspec = pluggy.HookspecMarker("coordstore")
@@ -45,6 +47,13 @@ class RegisterCheckup(Protocol):
         """Register ``module:function`` (a `coordstore.checkup.Checkup`) for the stores of a scheme."""
 
 
+class RegisterExamination(Protocol):
+    """The callable that `register_examinations` receives."""
+
+    def __call__(self, name: str, examination: str, *, summary: str) -> None:
+        """Register ``module:function`` (a `coordstore.checkup.Examination`) under a name."""
+
+
 @hookspec
 def register_backends(register: RegisterBackend) -> None:
     """Register store backends by URL scheme."""
@@ -58,3 +67,8 @@ def register_commands(register: RegisterCommand) -> None:
 @hookspec
 def register_checkups(register: RegisterCheckup) -> None:
     """Register what `coord doctor` looks at in and around the stores of a backend."""
+
+
+@hookspec
+def register_examinations(register: RegisterExamination) -> None:
+    """Register what `coord doctor` looks at in the whole installation, whatever the store."""

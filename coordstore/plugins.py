@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import pluggy
 
@@ -35,6 +35,7 @@ __all__ = [
     "backends",
     "checkups",
     "commands",
+    "examinations",
     "load",
     "open_store",
     "plugin_manager",
@@ -50,6 +51,8 @@ _ENTRY = re.compile(r"\s*([^\s=#;][^=]*?)\s*=\s*([\w.]+(?::[\w.]+)?)")
 
 class PluginError(CoordError, RuntimeError):
     """A plugin cannot be loaded, or two of them claim the same name."""
+
+    hint: ClassVar[str] = "Remove or repair the distribution that is named: pip uninstall NAME."
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,12 @@ def checkups() -> Mapping[str, Registered[str]]:
     """Return what `coord doctor` looks at beyond the contract, ``module:function`` by scheme."""
     registry: Registry[str] = Registry("check-up of scheme")
     return _collect("register_checkups", registry)
+
+
+def examinations() -> Mapping[str, Registered[str]]:
+    """Return what `coord doctor` looks at in the whole installation, ``module:function`` by name."""
+    registry: Registry[str] = Registry("examination")
+    return _collect("register_examinations", registry)
 
 
 def commands() -> Mapping[str, Registered[str | click.Command]]:

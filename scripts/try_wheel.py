@@ -1,7 +1,8 @@
 """Build the wheel and try it the way a stranger would: installed, away from the checkout, on every Python at hand.
 
 The names that the wheel would put at the top of site-packages are asserted first. Then it is installed into a fresh
-environment of this interpreter without the etcd extra, where all the other modules are imported, `coord` says its
+environment of this interpreter without any extra, which must bring few distributions and megabytes, then with what the
+tests need, but without the etcd extra, where all the other modules are imported, `coord` says its
 version, and the shipped conformance suite runs against the installed packages; with the extra every module is imported.
 The same happens on Python 3.12 and 3.13 where they are found, side by side: what each printed comes in one piece.
 """
@@ -51,6 +52,20 @@ markers =
 """
 
 
+DISTRIBUTIONS_MAX = 16
+MEGABYTES_MAX = 30
+WEIGH = """
+import importlib.metadata, pathlib, sys, sysconfig
+tools = {"pip", "setuptools", "wheel"}
+found = {each.name.lower(): each for each in importlib.metadata.distributions()}
+ours = {name: each for name, each in found.items() if name not in tools}
+files = [pathlib.Path(each.locate_file(file)) for each in ours.values() for file in each.files or ()]
+size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+print(f"{len(ours)} distributions, {size:.1f} MB: {', '.join(sorted(ours))}")
+sys.exit(len(ours) > int(sys.argv[1]) or size > float(sys.argv[2]))
+"""
+
+
 def run(*argv: str | Path, cwd: Path = ROOT) -> str:
     """Run a command with nothing of the checkout on its import path; return what it printed, or end with that."""
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
@@ -89,9 +104,10 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def install(python: Path, wheel: Path, extra: str) -> None:
-    """Install the wheel with one of its extras."""
-    run(python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, f"{wheel}[{extra}]")
+def install(python: Path, wheel: Path, extra: str = "") -> None:
+    """Install the wheel, with one of its extras or none."""
+    what = f"{wheel}[{extra}]" if extra else wheel
+    run(python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, what)
 
 
 def attempt(python: Path, wheel: Path, folder: Path) -> str:
@@ -99,8 +115,10 @@ def attempt(python: Path, wheel: Path, folder: Path) -> str:
     scratch, inside = folder / "scratch", folder / "venv" / "bin" / "python"
     scratch.mkdir(parents=True)
     run(python, "-m", "venv", folder / "venv")
+    install(inside, wheel)
+    told = run(inside, "-I", "-c", WEIGH, str(DISTRIBUTIONS_MAX), str(MEGABYTES_MAX), cwd=scratch)
     install(inside, wheel, "testing")
-    told = run(inside, "-I", "-c", IMPORT_ALL, *ALONE, cwd=scratch)
+    told += run(inside, "-I", "-c", IMPORT_ALL, *ALONE, cwd=scratch)
     told += run(inside.parent / "coord", "--version", cwd=scratch)
     if SUITE.is_dir():
         suite = shutil.copytree(SUITE, scratch / "conformance", ignore=shutil.ignore_patterns("__pycache__"))

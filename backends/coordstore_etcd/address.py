@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "Credentials", "Files"]
 
-OPTIONS: Final = ("ca", "cert", "key", "insecure", "credentials", "compaction", "durability", "timeout")
+OPTIONS: Final = ("ca", "cert", "key", "insecure", "credentials", "compaction", "create", "durability", "timeout")
 PREFIX_MAX: Final = 128
 _HOST_PORT: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _TIMEOUT: Final = "10"
@@ -68,6 +68,7 @@ class Address:
         credentials_file: Where user and password are read, when not from the environment.
         own_compaction: Whether `compact` may compact the cluster.
         timeout: Seconds after which a call gives up.
+        create: Whether a store is made where there is none.
     """
 
     endpoints: tuple[str, ...]
@@ -76,6 +77,7 @@ class Address:
     credentials_file: Path | None = None
     own_compaction: bool = False
     timeout: float = 10.0
+    create: bool = True
 
     def __str__(self) -> str:
         """Return the URL without options."""
@@ -99,6 +101,7 @@ class Address:
             Path(str(credentials)).expanduser() if credentials else None,
             url.choice("compaction", ("own", "none"), "none") == "own",
             _seconds(url),
+            str(url.options.get("create", "1")).lower() not in ("0", "no", "false"),
         )
 
     def credentials(self) -> Credentials | None:

@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.engine import lease_lost, trimmed
-from coordstore.errors import Corrupt, OutcomeUnknown, Unavailable, Unsupported, VersionMismatch
+from coordstore.errors import Corrupt, NoStore, OutcomeUnknown, Unavailable, Unsupported, VersionMismatch
 from coordstore.model import Batch, Change, Committed, LeaseInfo, Listing, Record, StoreInfo
 from coordstore.names import under
 from coordstore.store import StoreBase
@@ -76,6 +76,9 @@ class EtcdStore(StoreBase):
         absent = messages.Compare(key=key, result=EQUAL, target=TARGET_CREATE, create_revision=0)
         answer = await self._cluster.read("Txn", messages.TxnRequest(success=[look]))
         if not answer.responses[0].range.kvs:
+            if not self.address.create:
+                message = f"there is no store at {self.address}: check the prefix, or let `coord run` make one"
+                raise NoStore(message)
             made = json.dumps({"store": secrets.token_hex(16), "format": FORMAT}).encode()
             put = messages.RequestOp(put=messages.PutRequest(key=key, value=made))
             # Done twice it is done once: the condition is that there is none.

@@ -20,7 +20,8 @@ async def open_etcd(url: StoreURL, clock: Clock | None = None) -> EtcdStore:
 
     Options: ``ca= cert= key=`` (files of TLS; TLS is the default unless all hosts are loopback); ``insecure=1``
     (plain text to another host); ``credentials=FILE`` (``user:password``; else COORD_ETCD_USER and
-    COORD_ETCD_PASSWORD); ``compaction=own`` (`compact` may compact the cluster); ``timeout`` (seconds for a call,
+    COORD_ETCD_PASSWORD); ``compaction=own`` (`compact` may compact the cluster); ``create=0`` (make
+    no store where there is none); ``timeout`` (seconds for a call,
     10 by default). Cancelled: nothing stays open; a store that was made stays.
 
     Args:
@@ -30,6 +31,7 @@ async def open_etcd(url: StoreURL, clock: Clock | None = None) -> EtcdStore:
     Raises:
         InvalidArgument: The URL or an option is wrong.
         Unsupported: The driver is not installed.
+        NoStore: There is none, and ``create=0`` was given.
         Unavailable: No member can be reached in time, or it refuses this user.
         VersionMismatch: The store has another format.
         Corrupt: What lies there is no store.

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from coordstore.url import StoreURL
 
-__all__ = ["Checkup", "Finding", "Level"]
+__all__ = ["Checkup", "Examination", "Finding", "Level"]
 
 
 class Level(StrEnum):
@@ -54,3 +54,5 @@ class Finding:
 
 Checkup: TypeAlias = Callable[[StoreURL], Iterable[Finding]]
 """What `register_checkups` takes: looks at the store of a URL without opening or changing it; blocks."""
+Examination: TypeAlias = Callable[[], Iterable[Finding]]
+"""What `register_examinations` takes: looks at this installation without changing it; blocks."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coordstore.cli.context import open_existing
+from coordstore.cli.context import notice, open_existing
 from coordstore.cli.reading import store_json
 from coordstore.cli.text import clean
 from coordstore.copying import Copy
@@ -48,7 +48,7 @@ def copy(source: str, destination: str, *, resume: bool, follow: bool, with_leas
     try:
         asyncio.run(_copy(source, destination, options, follow=follow, as_json=as_json))
     except KeyboardInterrupt:
-        print("coord: stopped; the same command with --resume goes on", file=sys.stderr)
+        notice("stopped; the same command with --resume goes on")
         raise
 
 
@@ -69,7 +69,7 @@ async def _copy(
         else:
             print("\n".join(_summary(report)), flush=True)
         if follow:
-            print("coord: following; Ctrl-C ends it", file=sys.stderr)
+            notice("following; Ctrl-C ends it")
             await copying.follow()
 
 

@@ -16,6 +16,7 @@ from coordstore.cli.surroundings import (
     about_backend,
     about_folders,
     about_git,
+    about_installation,
     about_leases,
     about_sessions,
     about_store,
@@ -34,12 +35,12 @@ __all__ = ["doctor"]
 COLOURS: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 
 
-@click.command(short_help="Look at what is wrong with a store, and say what to do.")
+@click.command(short_help="Look for what is wrong with store or installation.")
 @click.argument("url", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @pass_settings
 def doctor(settings: Settings, url: str | None, *, as_json: bool) -> int:
-    """Look at the store URL, by default the repository's own, and at what it stands on.
+    """Look at this installation and at the store URL, by default the repository's own, and what it stands on.
 
     Every finding is ok, a warning, or a problem with what to do about it. Nothing is changed, but that leases which are
     due end, as whenever somebody looks at a store. The exit status is 1 when there is a problem.
@@ -56,13 +57,9 @@ def doctor(settings: Settings, url: str | None, *, as_json: bool) -> int:
 async def _examine(url: str, home: Path | None) -> list[Finding]:
     """Return all findings about a store, and about a repository's folders."""
     parsed = StoreURL.parse(url)
-    found = await asyncio.to_thread(lambda: list(about_git()))
+    found = await asyncio.to_thread(lambda: [*about_git(), *about_installation()])
     if parsed.scheme in FILES and not await asyncio.to_thread(parsed.path.exists):
-        text = f"there is no store at {parsed.path}"
-        return [
-            *found,
-            Finding.warning("reachable", text, "check the path; `coord run PLAN` makes the repository's own"),
-        ]
+        return [*found, _nothing_at(str(parsed.path))]
     found += await asyncio.to_thread(lambda: list(about_backend(parsed)))
     try:
         found += await _inside(url, home)
@@ -71,10 +68,15 @@ async def _examine(url: str, home: Path | None) -> list[Finding]:
     return found
 
 
+def _nothing_at(place: str) -> Finding:
+    advice = "check the path; `coord run PLAN` makes the repository's own"
+    return Finding.warning("reachable", f"there is no store at {place}", advice)
+
+
 async def _inside(url: str, home: Path | None) -> list[Finding]:
     async with open_existing(url) as store:
         if store is None:
-            return []
+            return [_nothing_at(url.partition("?")[0])]
         found = [finding async for finding in about_store(store)]
         found += [finding async for finding in about_leases(store)]
         views = await sessions(store)

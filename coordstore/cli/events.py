@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from coordstore.cli.context import Settings, open_existing, pass_settings
+from coordstore.cli.completion import complete_agent, complete_session
+from coordstore.cli.context import Settings, notice, open_existing, pass_settings
 from coordstore.cli.reading import NoSuchAgent, choose_session, one_session, watch_view
 from coordstore.cli.telling import TELLERS, event_line, parse_event
 from coordstore.cli.text import Style
@@ -99,9 +100,16 @@ class Printer:
 
 
 @click.command(short_help="Show what happened in a session, in order.")
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=complete_session)
 @click.option("--follow", "-f", is_flag=True, help="Stay and print new events, until the session ends.")
-@click.option("--agent", "agents", multiple=True, metavar="AGENT", help="Only of this agent, or this task's agents.")
+@click.option(
+    "--agent",
+    "agents",
+    multiple=True,
+    metavar="AGENT",
+    shell_complete=complete_agent,
+    help="Only of this agent, or this task's agents.",
+)
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only of this type, as state, error, tool_call.")
 @click.option(
     "--since",
@@ -159,7 +167,7 @@ async def _events(url: str, session: str | None, wanted: Wanted, style: Style | 
                 printer.take(record)
     unknown = sorted(wanted.types - TELLERS.keys())
     if unknown and not printer.printed:
-        print(f"coord: no event is of type {', '.join(unknown)}; known are {', '.join(TELLERS)}", file=sys.stderr)
+        notice(f"no event is of type {', '.join(unknown)}; known are {', '.join(TELLERS)}")
 
 
 async def _check_agents(store: CoordStore, session: str, agents: Collection[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coordstore.cli.completion import complete_session
 from coordstore.cli.context import Settings, open_existing, pass_settings
 from coordstore.cli.overview import brief, overview
 from coordstore.cli.reading import EMPTY, choose_session, one_session, store_json
@@ -26,7 +27,7 @@ SCHEMA = 1
 
 
 @click.command(short_help="Show sessions, their tasks and agents, and what is stuck.")
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=complete_session)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; `coord schema inspect` describes it.")
 @click.option("--watch", is_flag=True, help="Stay and show every change, until the session ends.")
 @click.option("--no-color", is_flag=True, help="No colours, as with NO_COLOR.")
@@ -44,7 +45,7 @@ async def _inspect(url: str, session: str | None, as_json: bool, watch: bool, st
         if store is not None and watch:
             from coordstore.cli.watching import watch_session
 
-            await watch_session(store, await choose_session(store, session), style, as_json=as_json)
+            await watch_session(store, await choose_session(store, session), style, url, as_json=as_json)
             return
         views = await _views(store, session)
         if as_json:

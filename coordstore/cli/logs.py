@@ -8,11 +8,12 @@ import os
 import sys
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import click
 
-from coordstore.cli.context import Settings, open_existing, pass_settings
+from coordstore.cli.completion import complete_agent, complete_session
+from coordstore.cli.context import Settings, notice, open_existing, pass_settings
 from coordstore.cli.logfiles import LogReader
 from coordstore.cli.reading import choose_session, find_attempt, one_session, watch_view
 from coordstore.cli.text import clean
@@ -33,10 +34,17 @@ LOOK: Final = 0.1
 class ElsewhereError(CoordError, LookupError):
     """The output lies on another host, or is gone."""
 
+    hint: ClassVar[str] = "Log in to the host that is named and run the same command there."
+
 
 @click.command(short_help="Show what an agent printed.")
-@click.argument("agent")
-@click.option("--session", metavar="SESSION", help="The session it belongs to; by default the newest.")
+@click.argument("agent", shell_complete=complete_agent)
+@click.option(
+    "--session",
+    metavar="SESSION",
+    shell_complete=complete_session,
+    help="The session it belongs to; by default the newest.",
+)
 @click.option("--stderr", is_flag=True, help="What it printed as errors, instead of its output.")
 @click.option("--follow", "-f", is_flag=True, help="Stay and print what comes, until the agent ends.")
 @click.option("--raw", is_flag=True, help="Keep control sequences also on a terminal.")
@@ -95,7 +103,7 @@ async def _logs(
         if follow and attempt.state not in FINAL:
             await _follow(store, chosen, attempt.agent, reader, output)
     if not output.written:
-        print(f"coord: {attempt.agent} has printed nothing on {name}", file=sys.stderr)
+        notice(f"{attempt.agent} has printed nothing on {name}")
 
 
 def _home(settings: Settings) -> Path | None:

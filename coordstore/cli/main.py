@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 the command line or a plan is wrong; 4 the store cannot be
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import threading
@@ -30,23 +31,33 @@ from coordstore.plugins import commands, load
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from click.shell_completion import CompletionItem
+
     from coordstore.plugins import Registered
 
 __all__ = ["BUILT_IN", "cli", "exit_code", "main"]
 
 BUILT_IN: Final[dict[str, tuple[str, str]]] = {
     "backends": ("coordstore.cli.backends:backends", "List the store backends that are installed."),
+    "completion": ("coordstore.cli.completion:completion", "Print what makes your shell complete commands and names."),
     "copy": ("coordstore.cli.copy:copy", "Copy a live store into another one, and verify it."),
-    "doctor": ("coordstore.cli.doctor:doctor", "Look at what is wrong with a store, and say what to do."),
+    "doctor": (
+        "coordstore.cli.doctor:doctor",
+        "Look for what is wrong with store or installation.",
+    ),
     "events": ("coordstore.cli.events:events", "Show what happened in a session, in order."),
     "inspect": ("coordstore.cli.inspecting:inspect", "Show sessions, their tasks and agents, and what is stuck."),
     "logs": ("coordstore.cli.logs:logs", "Show what an agent printed."),
+    "metrics": ("coordstore.cli.metrics.command:metrics", "Print numbers for Prometheus."),
+    "report": ("coordstore.cli.report.command:report", "Tell what became of a session: text, JSON, or one HTML page."),
     "schema": ("coordstore.cli.schema:schema", "Print the JSON schema of what a command prints with --json."),
 }
 """Commands of this package: where they are, imported at the first use, and their line in the help."""
 
 USAGE, STORE, INTERRUPTED, CLOSED_PIPE = 2, 4, 130, 141
 NEWLINE: Final = "\n"
+COLLECTED: Final = (50_000, 20, 20)
+"""When garbage is looked for: seldom, as a session of a thousand agents is 50,000 objects, none of which is garbage."""
 STORE_ERRORS = (Unavailable, Corrupt, VersionMismatch, StoreReplaced, Unsupported)
 
 
@@ -84,6 +95,15 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ClosedPipe from error
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so, without importing one of them."""
+        from click.shell_completion import CompletionItem
+
+        lines = {name: summary for name, (_, summary) in BUILT_IN.items()}
+        lines.update((name, found.summary) for name, found in _plugged().items())
+        found = [CompletionItem(name, help=lines[name]) for name in sorted(lines) if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing one of them."""
@@ -129,13 +149,18 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None: 
     show_envvar=True,
     help="Where the sessions live: sqlite:PATH, file:PATH, etcd://HOST:PORT/PREFIX; by default the repository's own.",
 )
+@click.option("--quiet", "-q", is_flag=True, help="Leave out notices; what was asked for, and errors, are still told.")
+@click.option("--no-color", is_flag=True, help="No colours in whatever follows, as with NO_COLOR.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 @click.pass_context
-def cli(ctx: click.Context, store: str | None) -> None:
+def cli(ctx: click.Context, store: str | None, *, quiet: bool, no_color: bool) -> None:
     """Run several coding agents at once on one repository, watch them, and merge what they did."""
-    ctx.obj = Settings(store)
+    ctx.obj = Settings(store, quiet=quiet)
+    if no_color and "NO_COLOR" not in os.environ:
+        os.environ["NO_COLOR"] = "1"  # for whatever is called from here, too
+        ctx.call_on_close(lambda: os.environ.pop("NO_COLOR", None))
 
 
 def exit_code(error: BaseException) -> int:
@@ -155,6 +180,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: The command line without the program's name; None: the process's, which then ends here.
     """
+    gc.set_threshold(*COLLECTED)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a '?', no traceback
@@ -197,14 +223,14 @@ def _report(error: Exception) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, click.UsageError):
-        print(f"coord: {_usage(error)}", file=sys.stderr)
+        print(f"coord: {_usage(error)} [usage]", file=sys.stderr)
     elif isinstance(error, click.ClickException):
-        print(f"coord: {error.format_message()}", file=sys.stderr)
+        print(f"coord: {error.format_message()} [usage]", file=sys.stderr)
     elif isinstance(error, CoordError):
-        print(f"coord: {clean(str(error), keep=NEWLINE)}", file=sys.stderr)
+        print(f"coord: {clean(str(error), keep=NEWLINE)} [{error.code()}]", file=sys.stderr)
     else:
         hint = "this should not happen; COORD_DEBUG=1 shows where"
-        print(f"coord: {type(error).__name__}: {clean(str(error), keep=NEWLINE)} ({hint})", file=sys.stderr)
+        print(f"coord: {type(error).__name__}: {clean(str(error), keep=NEWLINE)} ({hint}) [internal]", file=sys.stderr)
     return exit_code(error)
 
 

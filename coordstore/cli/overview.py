@@ -57,7 +57,9 @@ URGENT: Final = {"lost": -3, "running": -2, "failed": -1}
 """What is shown first where not all tasks fit; then refused work, then the rest."""
 
 
-def overview(view: SessionView, now: datetime, style: Style, *, named: bool = True, rows: int = 0) -> list[str]:
+def overview(
+    view: SessionView, now: datetime, style: Style, *, named: bool = True, rows: int = 0, selected: str = ""
+) -> list[str]:
     """Return the lines that show a session; they fit the style's width.
 
     Args:
@@ -66,11 +68,12 @@ def overview(view: SessionView, now: datetime, style: Style, *, named: bool = Tr
         style: The output's looks.
         named: Whether the commands at the end must name the session.
         rows: How many lines there may be; 0: as many as it takes.
+        selected: The task that is marked, and always among those that are shown.
     """
     commands = [text for text in next_commands(view, named=named) if not (rows and text.endswith("--watch"))]
     head, foot = _head(view, now, style), _foot(view, commands, style)
     room = max(3, rows - len(head) - len(foot)) if rows else 0
-    return [*head, *_tasks(view, now, style, room), *foot]
+    return [*head, *_tasks(view, now, style, room, selected), *foot]
 
 
 def brief(view: SessionView, style: Style) -> str:
@@ -128,7 +131,7 @@ def _leader(view: SessionView, now: datetime) -> str:
     return clean(f"process {leader.get('pid', '?')} on {leader.get('host', '?')}{since}{on_lease}{behind}")
 
 
-def _tasks(view: SessionView, now: datetime, style: Style, room: int) -> list[str]:
+def _tasks(view: SessionView, now: datetime, style: Style, room: int, selected: str) -> list[str]:
     """Return the table with the reasons below their rows; at most `room` lines when that is not 0."""
     tasks = view.ordered()
     if not tasks:
@@ -136,19 +139,28 @@ def _tasks(view: SessionView, now: datetime, style: Style, room: int) -> list[st
     chosen = {task.id for task in tasks}
     reasons = {task.id: _reason(view, task, style, 1 if room else REASON_LINES) for task in tasks}
     if room and 1 + len(tasks) + sum(map(len, reasons.values())) > room:
-        chosen = _chosen(view, reasons, room - 2)
+        chosen = _chosen(view, reasons, room - 2, selected)
     shown, hidden = [task for task in tasks if task.id in chosen], [task for task in tasks if task.id not in chosen]
     lines = []
     if shown:
         head, *rows = table(COLUMNS, [_row(view, task, now, style) for task in shown], style, "  ")
-        lines = [head, *(line for task, row in zip(shown, rows, strict=True) for line in (row, *reasons[task.id]))]
+        marked = [_mark(row, style) if task.id == selected else row for task, row in zip(shown, rows, strict=True)]
+        lines = [head, *(line for task, row in zip(shown, marked, strict=True) for line in (row, *reasons[task.id]))]
     return [*lines, _hidden(hidden, style)] if hidden else lines
 
 
-def _chosen(view: SessionView, reasons: dict[str, list[str]], room: int) -> set[str]:
-    """Return the tasks that fit, the urgent ones before the others."""
+def _mark(row: str, style: Style) -> str:
+    return style.paint("▸ " if style.unicode else "> ", "bold") + row[2:]
+
+
+def _chosen(view: SessionView, reasons: dict[str, list[str]], room: int, selected: str) -> set[str]:
+    """Return the tasks that fit: the selected one, then the urgent ones before the others."""
+
+    def rank(task: Task) -> tuple[bool, int]:
+        return task.id != selected, URGENT.get(_word(task), view.left_out(task.id) is None)
+
     taken: set[str] = set()
-    for task in sorted(view.ordered(), key=lambda task: URGENT.get(_word(task), view.left_out(task.id) is None)):
+    for task in sorted(view.ordered(), key=rank):
         needed = 1 + len(reasons[task.id])
         if needed <= room:
             taken.add(task.id)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from coordstore.cli.context import notice
 from coordstore.errors import CoordError
 from coordstore.session.catalog import session_names
 from coordstore.session.keys import SessionKeys
@@ -34,17 +34,23 @@ EMPTY = "no sessions here yet: `coord run PLAN` starts one"
 class NoSuchSession(CoordError, LookupError):
     """The store has no session of that name."""
 
+    hint: ClassVar[str] = "`coord inspect` lists the sessions; perhaps it lies in another store (--store, COORD_STORE)."
+
     exit_code = 2
 
 
 class NoSuchAgent(CoordError, LookupError):
     """The session has no attempt or task of that name."""
 
+    hint: ClassVar[str] = "`coord inspect SESSION` lists tasks; an agent is an attempt, as t1.1."
+
     exit_code = 2
 
 
 class NothingHere(CoordError, LookupError):
     """There is no session at all, so not the one that a command needs."""
+
+    hint: ClassVar[str] = "`coord run PLAN` starts a session; perhaps another store is meant (--store, COORD_STORE)."
 
 
 async def choose_session(store: CoordStore | None, name: str | None) -> str:
@@ -64,7 +70,7 @@ async def choose_session(store: CoordStore | None, name: str | None) -> str:
     if not names:
         raise NothingHere(EMPTY)
     if len(names) > 1:
-        print(f"coord: the newest of {len(names)} sessions is taken: {names[-1]}", file=sys.stderr)
+        notice(f"the newest of {len(names)} sessions is taken: {names[-1]}")
     return names[-1]
 
 

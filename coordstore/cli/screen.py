@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import termios
 import tty
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from coordstore.cli.text import terminal_size
@@ -15,9 +17,22 @@ from coordstore.cli.text import terminal_size
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Screen"]
+__all__ = ["Screen", "named_keys"]
 
 ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
+_SEQUENCE: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[A-Z])|[\x00-\x7f]")
+_KEYS: Final = {
+    b"\x1b[A": "up",
+    b"\x1bOA": "up",
+    b"k": "up",
+    b"\x1b[B": "down",
+    b"\x1bOB": "down",
+    b"j": "down",
+    b"\r": "enter",
+    b"\n": "enter",
+    b"\x1b": "escape",
+}
+"""Keys that have a name; letters are their own, other sequences mean nothing here."""
 LEAVE: Final = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
@@ -32,6 +47,7 @@ class Screen:
         self.width, self.height = terminal_size(sys.stdout)
         self.quitting = asyncio.Event()
         self.interrupted = False
+        self.keys: deque[str] = deque(maxlen=64)
         self._changed = changed
         self._before: list[Any] | None = None
 
@@ -85,8 +101,10 @@ class Screen:
 
     def _key(self) -> None:
         typed = os.read(sys.stdin.fileno(), 64)
-        if not typed or b"q" in typed.lower():
+        if not typed:
             self._stop()
+        self.keys.extend(named_keys(typed))
+        self._changed.set()
 
     def _stop(self) -> None:
         self.quitting.set()
@@ -106,6 +124,13 @@ class Screen:
         os.kill(os.getpid(), signal.SIGSTOP)
         self._take()
         self._resized()
+
+
+def named_keys(typed: bytes) -> list[str]:
+    """Return the keys in what was typed, by name."""
+    found = (match[0].lower() if match[0].isalpha() else match[0] for match in _SEQUENCE.finditer(typed))
+    names = (_KEYS.get(each) or (each.decode() if each.isalpha() else "") for each in found)
+    return [name for name in names if name]
 
 
 def _write(text: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import resource
 import shlex
 import subprocess
 from typing import TYPE_CHECKING, Final
@@ -13,7 +15,8 @@ from coordstore.checkup.host import refused
 from coordstore.checkup.processes import is_dead
 from coordstore.cli.advice import concerns, next_commands
 from coordstore.errors import CoordError
-from coordstore.plugins import backends, checkups, load
+from coordstore.home import state_dir
+from coordstore.plugins import backends, checkups, examinations, load
 from coordstore.session.states import FINAL
 from coordstore.session.values import as_object
 
@@ -26,10 +29,20 @@ if TYPE_CHECKING:
     from coordstore.store import CoordStore
     from coordstore.url import StoreURL
 
-__all__ = ["about_backend", "about_folders", "about_git", "about_leases", "about_sessions", "about_store"]
+__all__ = [
+    "about_backend",
+    "about_folders",
+    "about_git",
+    "about_installation",
+    "about_leases",
+    "about_sessions",
+    "about_store",
+]
 
 GIT: Final = (2, 38)
 """The first git that can merge without a checkout (`merge-tree --write-tree`)."""
+FILES_WANTED: Final = 512
+"""Open files that a run of some dozen agents may need."""
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -46,6 +59,36 @@ def about_git() -> Iterator[Finding]:
         yield Finding.problem("git", f"{said} is too old", wanted)
     else:
         yield Finding.ok("git", said)
+
+
+def about_installation() -> Iterator[Finding]:
+    """Look at where state is kept, at the limits of this process, and at what plugins look at; blocks."""
+    yield _state_folder()
+    yield _open_files()
+    for found in examinations().values():
+        try:
+            yield from load(found.target)()
+        except CoordError as error:
+            yield refused(found.name, error)
+
+
+def _state_folder() -> Finding:
+    folder = state_dir()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding.problem("state folder", f"{there} cannot be written", "set COORD_HOME to a folder of yours")
+    if folder.exists() and folder.stat().st_mode & 0o022:
+        advice = f"chmod go-w {shlex.quote(str(folder))}"
+        return Finding.warning("state folder", f"other users may write into {folder}", advice)
+    return Finding.ok("state folder", f"{folder} is this user's, or can be made")
+
+
+def _open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"{soft} files may be open at a time"
+    if 0 <= soft < FILES_WANTED:
+        return Finding.warning("limits", text, f"ulimit -n {min(hard, 4096) if hard > 0 else 4096}: agents need more")
+    return Finding.ok("limits", text)
 
 
 def about_backend(url: StoreURL) -> Iterator[Finding]:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from coordstore.cli.advice import standing
+from coordstore.cli.context import notice
+from coordstore.cli.live import Live, latest_events, run_command
 from coordstore.cli.overview import overview, tally
 from coordstore.cli.reading import store_json, watch_view
 from coordstore.cli.screen import Screen
@@ -31,13 +33,14 @@ FRAME: Final = 0.05
 """Seconds that one picture stands at least, however fast the changes come."""
 
 
-async def watch_session(store: CoordStore, session: str, style: Style, *, as_json: bool = False) -> None:
+async def watch_session(store: CoordStore, session: str, style: Style, url: str, *, as_json: bool = False) -> None:
     """Show a session until it ends, the user quits, or the session is deleted.
 
     Args:
         store: Where it lives.
         session: Its name.
         style: The output's looks.
+        url: The store's, for the commands that keys run.
         as_json: Print one JSON document a line instead, now and after every change.
 
     Cancelling it gives the terminal back as it was.
@@ -45,7 +48,7 @@ async def watch_session(store: CoordStore, session: str, style: Style, *, as_jso
     if as_json:
         await _documents(store, session)
     elif sys.stdout.isatty():
-        await _live(store, session, style)
+        await _live(store, session, style, url)
     else:
         await _lines(store, session, style)
 
@@ -84,21 +87,24 @@ def _telling(view: SessionView, task: Task) -> str:
     return clean(f"{said}: {reason}" if reason else said)
 
 
-async def _live(store: CoordStore, session: str, style: Style) -> None:
+async def _live(store: CoordStore, session: str, style: Style, url: str) -> None:
     """Draw the session on the whole screen until it ends or somebody quits; leave its last state below the prompt."""
     latest: list[SessionView] = []
     changed = asyncio.Event()
+    beside = _Beside(url, changed)
+    live = beside.live
     with Screen(changed) as screen:
         pump = asyncio.create_task(_pump(store, session, latest, changed))
         try:
             while not (screen.quit or pump.done()):
                 await _wait(changed, TICK)
                 changed.clear()
+                while screen.keys and latest:
+                    live.key(screen.keys.popleft(), latest[0])
+                if live.quit:
+                    break
                 if latest:
-                    style.width = screen.width
-                    foot = style.paint(f"  {datetime.now().astimezone():%H:%M:%S}  q quits", "dim")
-                    lines = overview(latest[0], datetime.now(UTC), style, rows=screen.height - 1)
-                    screen.draw([*lines[: screen.height - 1], foot])
+                    await _draw(store, latest[0], live, screen, style)
                     await _wait(screen.quitting, FRAME)
         finally:
             pump.cancel()
@@ -109,12 +115,41 @@ async def _live(store: CoordStore, session: str, style: Style) -> None:
         raise KeyboardInterrupt
 
 
+async def _draw(store: CoordStore, view: SessionView, live: Live, screen: Screen, style: Style) -> None:
+    if agent := live.agent(view):
+        live.events = await latest_events(store, view.keys.stream(agent))
+    style.width = screen.width
+    screen.draw(live.lines(view, datetime.now(UTC), style, screen.height))
+
+
+class _Beside:
+    """Runs commands beside the view, and shows how they ended."""
+
+    def __init__(self, url: str, changed: asyncio.Event) -> None:
+        self.live = Live(self.run)
+        self._url = url
+        self._changed = changed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, words: Sequence[str]) -> None:
+        task = asyncio.ensure_future(self._run(words))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, words: Sequence[str]) -> None:
+        try:
+            self.live.message = await run_command(self._url, words)
+        except OSError as error:
+            self.live.message = f"{words[0]} cannot be run: {error.strerror}"
+        self._changed.set()
+
+
 def _say_last(view: SessionView | None, style: Style, before: Sequence[str] = ()) -> None:
     """Print a session as it was in the end."""
     if view is None:
         return
     if not view.meta:
-        print(f"coord: session {view.session} was deleted", file=sys.stderr)
+        notice(f"session {view.session} was deleted")
         return
     print("\n".join([*before, *overview(view, datetime.now(UTC), style)]), flush=True)
 

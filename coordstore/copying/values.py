@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 from coordstore.errors import CoordError
 from coordstore.names import under
@@ -38,9 +38,13 @@ _NOT_COPIED: Final = (COPIES, "@ops")
 class CopyRefused(CoordError, ValueError):
     """The destination must not be written to: it holds something else, or another copy is at work there."""
 
+    hint: ClassVar[str] = "Copy into an empty store, or resume the copy that is there."
+
 
 class CopyDiffers(CoordError, RuntimeError):
     """The copy was made but is not equal to its source: somebody else writes to the destination."""
+
+    hint: ClassVar[str] = "Copy again; while something else writes into the destination it cannot become equal."
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ few words, then the oldest go. Persistent notes stay, so they are refused when t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from coordstore.errors import TooLarge
+from coordstore.errors import Conflict, TooLarge
 from coordstore.recipes.base import Recipe
 from coordstore.recipes.note import Digest, Note, oldest, remove, summarised
 from coordstore.recipes.waiting import Ids, wall_time
@@ -54,6 +55,7 @@ class Scratchpad(Recipe):
     ) -> None:
         super().__init__(store, session, f"{session}/pad")
         self._most, self._least, self._summarise, self._wall = most, least, summarise, wall
+        self._tidied = f"{session}/tidied/pad"
         self._ids = Ids()
         self._steps = 0
 
@@ -147,7 +149,15 @@ class Scratchpad(Recipe):
             gone += await remove(self.store, self.prefix, chosen)
             notes = await self._all()
         self._counters["tidied"] += 1
+        await self._count()
         return gone
+
+    async def _count(self) -> None:
+        """Count the clean-up in the store, for metrics; when two count at once, one of them is enough."""
+        found = await self.store.get(self._tidied)
+        times = int(found.value[:18]) if found and found.value[:18].isdigit() else 0
+        with suppress(Conflict):
+            await self.store.put(self._tidied, str(times + 1).encode(), expect=found.revision if found else 0)
 
     async def _all(self) -> list[Note]:
         return [Note.from_entry(entry) for entry in (await self.store.list(f"{self.prefix}/")).entries]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from coordstore.errors import Conflict, CoordError, InvalidArgument, InvalidKey, InvalidTransition
 from coordstore.model import Append, Check, Delete, Put, Transaction
@@ -36,6 +36,8 @@ CHUNK = 50
 
 class SessionExists(CoordError, ValueError):
     """A session of that name was made from another plan."""
+
+    hint: ClassVar[str] = "Choose another --session name, or run the plan that the session was made from."
 
 
 class Session:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "SessionView", "Task"]
 
 LOST = "lost: its worker is gone"
-STATES = frozenset(str(state) for state in State)
+STATES = {str(state).encode(): state for state in State}
 DIGITS = 18
 """A number with more digits counts as none."""
 
@@ -52,8 +52,10 @@ class Attempt:
     @property
     def state(self) -> State:
         """Return its state; a status that is no state counts as failed."""
-        status = self.text("status") or "pending"
-        return State(status) if status in STATES else State.FAILED
+        entry = self.entries.get("status")
+        if entry is None or not entry.value:
+            return State.PENDING
+        return STATES.get(entry.value, State.FAILED)
 
     @property
     def lost(self) -> bool:
@@ -317,13 +319,15 @@ class SessionView:
 
     def _set_agent(self, rest: str, entry: Entry) -> None:
         agent, _, name = rest.partition("/")
-        try:
-            task, _ = split_agent(agent)
-        except InvalidKey:
-            return
-        attempt = self._attempts.setdefault(agent, Attempt(agent))
+        attempt = self._attempts.get(agent)
+        if attempt is None:
+            try:
+                split_agent(agent)
+            except InvalidKey:
+                return
+            attempt = self._attempts[agent] = Attempt(agent)
         if name == "status" and name not in attempt.entries:
-            attempts = self._task(task).attempts
+            attempts = self._task(attempt.task).attempts
             attempts.append(attempt)
             attempts.sort(key=lambda each: each.number)
         attempt.entries[name] = entry

@@ -13,7 +13,7 @@ import contextlib
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, TypeVar
 
 from coordstore.errors import CoordError, ForkRefused, OutcomeUnknown, StoreClosed
 
@@ -34,6 +34,8 @@ _CLOSED: Final = "this store handle was closed: open the store again with open_s
 
 class InsideEventLoop(CoordError, RuntimeError):
     """A blocking call was made on a thread that runs an event loop, which would stand still meanwhile."""
+
+    hint: ClassVar[str] = "Use the async store where a loop runs: await coordstore.open_store(…)."
 
 
 class LoopThread(Generic[Resource]):

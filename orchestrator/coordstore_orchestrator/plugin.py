@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from coordstore.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from coordstore.hookspecs import RegisterCommand
+    from coordstore.hookspecs import RegisterCommand, RegisterExamination
 
-__all__ = ["register_commands"]
+__all__ = ["register_commands", "register_examinations"]
 
 
 @hookimpl
@@ -30,3 +30,11 @@ def register_commands(register: RegisterCommand) -> None:
     register("merge", f"{here}.merge:merge", summary="Merge a session's result into a branch, without a checkout.")
     register("changes", f"{here}.changes:changes", summary="List, show and decide on work that waits for a review.")
     register("gc", f"{here}.gc:gc", summary="Remove what finished sessions keep, never unlanded work unless told.")
+
+
+@hookimpl
+def register_examinations(register: RegisterExamination) -> None:
+    """Register what is looked at for running agents."""
+    here = "coordstore_orchestrator.checkup"
+    register("agents", f"{here}:agents", summary="agents that are installed and proven")
+    register("worker limit", f"{here}:limits", summary="how many agents may run at a time")

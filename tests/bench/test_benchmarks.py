@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = 0.01
 CLAIMS = {
     "five_agents": ["five trivial agents"],
-    "cold_start": ["cold start of coord inspect"],
+    "cold_start": ["cold start of coord inspect", "coord events, 10 agents: File", "coord report, 10 agents"],
     "appends": ["one writer: File", "one writer: SQLite", "callers: SQLite", "processes: File", "processes: SQLite"],
     "watching": ["delivery to another process: File", "idle watcher's processor time: SQLite"],
     "etcd": ["etcd"],

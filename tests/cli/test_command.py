@@ -13,6 +13,7 @@ import pytest
 from coordstore import errors
 from coordstore.cli import main as module
 from coordstore.cli.main import BUILT_IN, cli, exit_code, main
+from coordstore.cli.schemas import SCHEMAS
 from coordstore.home import NotARepository
 from coordstore.plugins import PluginError, Registered
 
@@ -88,17 +89,17 @@ def test_an_unknown_command_is_answered_with_the_likely_one(coord: Callable[...,
     assert coord("inspct") == (
         2,
         "",
-        "coord: there is no command 'inspct': did you mean inspect? (try 'coord --help')\n",
+        "coord: there is no command 'inspct': did you mean inspect? (try 'coord --help') [usage]\n",
     )
-    assert coord("xyzzy").err == "coord: there is no command 'xyzzy' (try 'coord --help')\n"
+    assert coord("xyzzy").err == "coord: there is no command 'xyzzy' (try 'coord --help') [usage]\n"
 
 
 def test_wrong_options_name_the_command_s_help(coord: Callable[..., Any]) -> None:
     assert coord("inspect", "--wtach").code == 2
-    assert coord("inspect", "--wtach").err.endswith("(try 'coord inspect --help')\n")
-    assert coord("logs").err == "coord: missing argument 'AGENT' (try 'coord logs --help')\n"
+    assert coord("inspect", "--wtach").err.endswith("(try 'coord inspect --help') [usage]\n")
+    assert coord("logs").err == "coord: missing argument 'AGENT' (try 'coord logs --help') [usage]\n"
     assert coord("inspect", "--store", "x").err == (
-        "coord: --store stands before the command: coord --store URL inspect\n"
+        "coord: --store stands before the command: coord --store URL inspect [usage]\n"
     )
 
 
@@ -111,7 +112,7 @@ def test_a_plugin_s_command_is_listed_and_runs_but_cannot_replace_ours(
     tmp_path: Path, coord_process: Callable[..., Any]
 ) -> None:
     env = with_plugin(tmp_path, STRANGER)
-    assert "  wave      Wave a hand.\n" in coord_process("--help", env=env).out
+    assert "  wave        Wave a hand.\n" in coord_process("--help", env=env).out
     assert coord_process("wave", env=env) == (0, "hello from far away\n", "")
     assert "Usage: coord inspect" in coord_process("inspect", "--help", env=env).out
 
@@ -145,7 +146,7 @@ def test_a_plugin_that_cannot_be_loaded_is_named_with_its_distribution(
     assert done.code == 1
     assert done.err == (
         "coord: plugin 'stranger' of stranger-tools cannot be loaded (No module named 'nothing_of_that_name'):"
-        " repair or remove that distribution\n"
+        " repair or remove that distribution [plugin]\n"
     )
 
 
@@ -190,7 +191,9 @@ def test_an_error_is_one_sentence_and_an_exit_code(
     error: Exception, code: int, coord: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replaced(error, monkeypatch)
-    assert coord("fail") == (code, "", "coord: wrong\n")
+    one = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+    assert isinstance(one, errors.CoordError)
+    assert coord("fail") == (code, "", f"coord: wrong [{one.code()}]\n")
 
 
 def test_an_error_class_may_choose_its_exit_code() -> None:
@@ -206,7 +209,7 @@ def test_a_traceback_is_only_for_those_who_ask(coord: Callable[..., Any], monkey
     assert coord("fail") == (
         1,
         "",
-        "coord: ZeroDivisionError: oh (this should not happen; COORD_DEBUG=1 shows where)\n",
+        "coord: ZeroDivisionError: oh (this should not happen; COORD_DEBUG=1 shows where) [internal]\n",
     )
     monkeypatch.setenv("COORD_DEBUG", "1")
     assert "Traceback (most recent call last)" in coord("fail").err
@@ -216,7 +219,7 @@ def test_what_an_agent_put_into_an_error_cannot_act_on_the_terminal(
     coord: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replaced(errors.InvalidArgument("two\nlines\x1b]0;owned\x07"), monkeypatch)
-    assert coord("fail").err == "coord: two\nlines\n"
+    assert coord("fail").err == "coord: two\nlines [invalid-argument]\n"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
@@ -258,7 +261,7 @@ def test_an_output_that_cannot_show_a_symbol_gets_another(tmp_path: Path, story:
 def test_what_registered_for_the_exit_still_runs(tmp_path: Path) -> None:
     program = "import atexit; atexit.register(print, 'bye'); from coordstore.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", program, "schema"], capture_output=True, check=True, text=True)
-    assert done.stdout.splitlines() == ["backends", "events", "inspect", "bye"]
+    assert done.stdout.splitlines() == [*sorted(SCHEMAS), "bye"]
 
 
 def test_a_thread_that_lives_on_is_not_cut_short_and_keeps_the_exit_code() -> None:

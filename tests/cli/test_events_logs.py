@@ -95,7 +95,7 @@ def test_wrong_choices_are_told(url: str, story: Callable[..., None], coord: Cal
     assert coord("--store", url, "events", "--agent", "nobody.1") == (
         2,
         "",
-        f"coord: session shop has no agent nobody.1: those with events are {THERE}\n",
+        f"coord: session shop has no agent nobody.1: those with events are {THERE} [no-such-agent]\n",
     )
     assert "--since 'soon' is neither a number nor a time" in coord("--store", url, "events", "--since", "soon").err
     unknown = coord("--store", url, "events", "--type", "stat")
@@ -244,19 +244,22 @@ def test_an_empty_log_says_so(logged: Path, coord: Callable[..., Any]) -> None:
 def test_logs_that_cannot_be_shown_say_why(logged: Path, coord: Callable[..., Any]) -> None:
     place = "/nowhere/logs/two.1"
     assert coord("logs", "two").err == (
-        f"coord: two.1 runs on another-host, and its output lies on that host: look there, in {place}\n"
+        f"coord: two.1 runs on another-host, and its output lies on that host: look there, in {place} [elsewhere]\n"
     )
-    assert coord("logs", "three").err == "coord: task three of session shop has not been started yet\n"
+    assert coord("logs", "three").err == "coord: task three of session shop has not been started yet [no-such-agent]\n"
     assert coord("logs", "four") == (
         2,
         "",
-        "coord: session shop has no agent 'four': there are one.1, one.2, two.1\n",
+        "coord: session shop has no agent 'four': there are one.1, one.2, two.1 [no-such-agent]\n",
     )
-    assert coord("logs", "one", "--session", "other").err == "coord: there is no session 'other': there are shop\n"
+    assert (
+        coord("logs", "one", "--session", "other").err
+        == "coord: there is no session 'other': there are shop [no-such-session]\n"
+    )
     (log_dir(logged, "shop", "one.1") / "stdout.log").unlink()
     (log_dir(logged, "shop", "one.1") / "stderr.log").unlink()
     log_dir(logged, "shop", "one.1").rmdir()
-    said = f"coord: the output of one.1 is not in {log_dir(logged, 'shop', 'one.1')} any more\n"
+    said = f"coord: the output of one.1 is not in {log_dir(logged, 'shop', 'one.1')} any more [elsewhere]\n"
     assert coord("logs", "one.1") == (1, "", said)
 
 

@@ -251,4 +251,8 @@ def test_a_session_that_is_not_there_names_those_that_are(
     url: str, story: Callable[..., None], coord: Callable[..., Any]
 ) -> None:
     story(url, by=finished)
-    assert coord("--store", url, "inspect", "shpo") == (2, "", "coord: there is no session 'shpo': there are shop\n")
+    assert coord("--store", url, "inspect", "shpo") == (
+        2,
+        "",
+        "coord: there is no session 'shpo': there are shop [no-such-session]\n",
+    )

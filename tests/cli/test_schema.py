@@ -6,10 +6,13 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
-from coordstore.cli.schema import SCHEMAS
+from coordstore.cli.main import cli
+from coordstore.cli.schemas import SCHEMAS
 from coordstore.session.states import State
+from tests.cli.conftest import git
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +23,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "array": list,
     "string": str,
     "integer": int,
+    "number": (int, float),
     "boolean": bool,
     "null": type(None),
 }
@@ -79,7 +83,7 @@ def test_what_the_commands_print_is_as_their_schemas_say(
 ) -> None:
     story(url)
     story(url, name="empty", by=lambda tale: tale.begin({}))
-    for args in (["backends"], ["inspect"], ["inspect", "shop"], ["events", "shop"]):
+    for args in (["backends"], ["inspect"], ["inspect", "shop"], ["events", "shop"], ["report", "shop"]):
         schema = json.loads(coord("schema", args[0]).out)
         printed = coord("--store", url, *args, "--json").out
         for document in map(json.loads, printed.splitlines() if args[0] == "events" else [printed]):
@@ -87,6 +91,66 @@ def test_what_the_commands_print_is_as_their_schemas_say(
             if args[0] != "events":
                 leaders = [name for name in missing(schema, document) if "leader" not in name]
                 assert leaders == [], "a field that the schema does not know"
+
+
+def commands_with_json(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands_with_json(command, (*path, name))
+        elif any("--json" in option.opts for option in command.params):
+            yield (*path, name)
+
+
+def schema_name(path: tuple[str, ...]) -> str:
+    return "-".join(part for part in path if part != "list")
+
+
+@pytest.mark.req("C1", "C2")
+def test_every_command_with_json_has_a_published_schema() -> None:
+    assert sorted({schema_name(path) for path in commands_with_json(cli)} - SCHEMAS.keys()) == []
+    assert sorted(SCHEMAS.keys() - {schema_name(path) for path in commands_with_json(cli)}) == []
+
+
+PLAN = """\
+goal: Try the schemas
+agent: {command: [sh, -c, "echo > $COORD_TASK"]}
+tasks:
+- {id: one, prompt: x, writes: [one]}
+- {id: two, prompt: x, writes: [three]}
+"""
+
+
+@pytest.mark.req("C1", "C2")
+def test_a_whole_run_and_what_is_said_of_it_are_as_their_schemas_say(
+    repository: Path, tmp_path: Path, coord_process: Callable[..., Any]
+) -> None:
+    git(repository, "config", "user.name", "A")
+    git(repository, "config", "user.email", "a@example.net")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    copied = f"sqlite:{tmp_path}/copy/store.db"
+    calls = {
+        "run": (["run", str(tmp_path / "plan.yaml"), "--session", "s", "--json"], 3),
+        "inspect": (["inspect", "--json"], 0),
+        "report": (["report", "s", "--json"], 0),
+        "cancel": (["cancel", "s", "--json"], 0),
+        "doctor": (["doctor", "--json"], None),
+        "changes": (["changes", "list", "s", "--json"], 0),
+        "profiles": (["profiles", "list", "--json"], 0),
+        "copy": (["copy", "STORE", copied, "--json"], 0),
+    }
+    url = ""
+    for name, (args, code) in calls.items():
+        found = coord_process(*(url if arg == "STORE" else arg for arg in args), cwd=repository)
+        assert code is None or found.code == code, found.err
+        document = json.loads(found.out)
+        assert list(problems(SCHEMAS[name], document)) == [], name
+        unknown = [field for field in missing(SCHEMAS[name], document) if "leader" not in field]
+        assert unknown == [], f"fields that the schema of {name} does not know"
+        url = document["store"]["url"] if document.get("store") else url
+    assert {"backends", "events", *calls} <= SCHEMAS.keys()
 
 
 @pytest.mark.req("C1")

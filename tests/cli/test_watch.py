@@ -55,6 +55,9 @@ class Terminal:
     def screen(self) -> list[str]:
         return self._tmux("capture-pane", "-p").rstrip("\n").split("\n")
 
+    def painted(self) -> str:
+        return self._tmux("capture-pane", "-p", "-e")
+
     def alternate(self) -> bool:
         return self._tmux("display-message", "-p", "#{alternate_on}").strip() == "1"
 
@@ -246,3 +249,52 @@ async def test_a_deleted_session_ends_its_watch(url: str, storyteller: Any) -> N
     assert process.returncode == 0
     assert error.decode() == "coord: session shop was deleted\n"
     assert out == b""
+
+
+@pytest.mark.req("C1")
+def test_keys_select_a_task_show_its_events_and_cancel_it(
+    terminal: Terminal, url: str, story: Callable[..., None]
+) -> None:
+    by_steps(story, url, begin, start)
+    terminal.run(["env", "NO_COLOR=1", *PROGRAM, "--store", url, "inspect", "--watch"])
+    terminal.wait(has("q quits"))
+    terminal.press("c")
+    terminal.wait(has("select a task first"))
+    terminal.press("Down")
+    terminal.wait(has("▸ one"))
+    terminal.press("e")
+    screen = terminal.wait(has("looked around"))
+    assert has("events of one.1")(screen)
+    assert len(screen) == 24
+    terminal.resize(60, 16)
+    screen = terminal.wait(lambda screen: len(screen) == 16 and has("q quits")(screen) and has("▸ one")(screen))
+    assert max(map(width_of, screen)) <= 60
+    assert has("looked around")(screen)
+    terminal.resize(80, 24)
+    terminal.press("Down")
+    terminal.wait(has("two has not been started yet"))
+    terminal.press("c")
+    terminal.wait(has("cancel task two? y or n"))
+    terminal.press("n")
+    terminal.wait(has("nothing was done"))
+    terminal.press("c")
+    terminal.wait(has("cancel task two? y or n"))
+    terminal.press("y")
+    screen = terminal.wait(has("⊘ cancelled"))
+    terminal.wait(has("two: cancelled"))
+    terminal.press("Escape")
+    terminal.wait(lambda screen: not has("has not been started yet")(screen) and has("▸ two")(screen))
+    terminal.press("q")
+    terminal.wait(has("ended with 0"))
+
+
+@pytest.mark.req("C1")
+def test_without_colour_no_colour_is_sent(terminal: Terminal, url: str, story: Callable[..., None]) -> None:
+    by_steps(story, url, begin, start)
+    for more, coloured in ((["--no-color"], False), ([], True)):
+        terminal.run(["env", "TERM=xterm-256color", *PROGRAM, "--store", url, "inspect", "--watch", *more])
+        terminal.wait(has("q quits"))
+        painted = terminal.painted()
+        assert ("\x1b[34m" in painted) is coloured
+        terminal.press("q")
+        terminal.wait(has("ended with 0"))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -37,6 +37,8 @@ PORTS_MAX: Final = 100
 
 class BadConfiguration(CoordError, ValueError):
     """The configuration file cannot be used; the message names the file and the key."""
+
+    hint: ClassVar[str] = "Correct the file and the key that are named."
 
 
 class _Strict(BaseModel):

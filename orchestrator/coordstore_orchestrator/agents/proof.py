@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from coordstore.errors import CoordError
 from coordstore.home import state_dir
@@ -36,6 +36,8 @@ VERSION_MAX: Final = 100
 
 class Unproven(CoordError, ValueError):
     """An agent has not shown that it can do the work; the message says how it can."""
+
+    hint: ClassVar[str] = "Let it show what it can: coord profiles probe NAME; or run with --allow-unproven."
 
 
 @dataclass(frozen=True, slots=True)

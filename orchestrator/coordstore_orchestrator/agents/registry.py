@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from coordstore.errors import CoordError, InvalidArgument
 from coordstore_orchestrator.agents.profile import Profile
@@ -20,6 +20,8 @@ __all__ = ["CommandRef", "UnknownProfile", "agent_plugins", "chain", "known_prof
 
 class UnknownProfile(CoordError, LookupError):
     """No agent profile has that name; the message lists those there are."""
+
+    hint: ClassVar[str] = "`coord profiles list` shows those that there are; others come by configuration or plugin."
 
 
 class CommandRef(Protocol):

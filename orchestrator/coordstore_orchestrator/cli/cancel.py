@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from coordstore.cli.completion import complete_session
 from coordstore.cli.context import Settings, open_existing, pass_settings
 from coordstore.errors import Conflict, InvalidArgument, InvalidTransition
 from coordstore.session import FINAL, State
@@ -24,7 +25,7 @@ __all__ = ["cancel"]
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_session)
 @click.argument("tasks", nargs=-1, metavar="[TASK…]")
 @click.option("--reason", default="cancelled by a person", help="Recorded with each of them.")
 @click.option("--wait", default=30.0, metavar="SECONDS", help="How long to wait for running agents to be gone [30].")

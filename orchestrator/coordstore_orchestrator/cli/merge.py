@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from coordstore.cli.completion import complete_session
 from coordstore.cli.context import Settings, open_existing, pass_settings
 from coordstore.errors import InvalidArgument
 from coordstore.home import home_dir
@@ -19,7 +20,7 @@ __all__ = ["merge"]
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_session)
 @click.option("--into", metavar="BRANCH", required=True, help="The branch; nobody may have it checked out.")
 @click.option("--repo", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="The repository [.].")
 @pass_settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import secrets
@@ -30,23 +29,27 @@ from coordstore_orchestrator.git.remote import default_url
 from coordstore_orchestrator.git.run import git, text_of
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
+from coordstore_orchestrator.logs import log_to
 from coordstore_orchestrator.monitor.detect import check_thresholds
 from coordstore_orchestrator.monitor.recovery import known_policy
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.review.registry import check_names
 from coordstore_orchestrator.run import Run, RunOptions
+from coordstore_orchestrator.tracing import open_traces
 from coordstore_orchestrator.worker.permits import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from coordstore.model import StoreInfo
+    from coordstore.session import SessionView
     from coordstore.store import CoordStore
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.agents.config import Configuration
     from coordstore_orchestrator.plan import Plan
+    from coordstore_orchestrator.tracing import Traces
 
-__all__ = ["labels_of", "load_checked", "log_to", "run", "worker_limit"]
+__all__ = ["labels_of", "load_checked", "run", "worker_limit"]
 
 SLOTS: Final = 8
 SLUG_MAX: Final = 40
@@ -104,17 +107,11 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     await _tell(user, display, meta["base"])
-    options = _options(how, config, display)
-    log_to(await asyncio.to_thread(prepare_session_folder, options.home, name))
+    traces = open_traces(os.environ, display.say)
+    options = _options(how, config, _both(display, traces), display)
+    log_to(await asyncio.to_thread(prepare_session_folder, options.home, name), name, [task.id for task in found.tasks])
     async with open_store(how["url"] or settings.store_url(repo)) as store:
-        remote = await _remote(store, user, how["remote"])
-        if remote is None and options.slots == 0:
-            message = "--slots 0 leaves all to workers elsewhere: name the git remote that they reach with --remote"
-            raise InvalidArgument(message)
-        if remote is not None:
-            meta["remote"] = remote
-            labels = options.labels if options.labels is not None else ()
-            options = replace(options, labels=labels, remote=remote if how["remote"] else None)
+        options = await _with_remote(store, user, how, options, meta)
         job = Run(store, user, name, meta, _tasks(found), options)
         _handle_signals(job, display)
         try:
@@ -123,13 +120,18 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
             if not job.interrupted:
                 raise
             return INTERRUPTED  # while it stood by
+        if traces is not None:
+            await traces.close(view)
         info = await store.info()
     if how["as_json"]:
         print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
     return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
 
 
-def _options(how: Mapping[str, Any], config: Configuration, display: RunDisplay) -> RunOptions:
+def _options(
+    how: Mapping[str, Any], config: Configuration, seen: Callable[[SessionView], None], display: RunDisplay
+) -> RunOptions:
+    """Return what a run needs to know, from the command line, the project's configuration and the environment."""
     limit = worker_limit()
     slots = how["slots"] if how["slots"] is not None else limit or SLOTS
     return RunOptions(
@@ -140,7 +142,7 @@ def _options(how: Mapping[str, Any], config: Configuration, display: RunDisplay)
         profiles=config.profiles,
         environ=os.environ,
         merge=not how["no_merge"],
-        seen=display.seen,
+        seen=seen,
         copy=config.copy,
         ports=config.ports,
         labels=None if how["labels"] is None else labels_of(how["labels"]),
@@ -161,6 +163,21 @@ async def _remote(store: CoordStore, user: UserRepository, name: str | None) -> 
     if name is None and "hosts" not in (await store.info()).abilities:
         return None
     return await default_url(user, name or "")
+
+
+async def _with_remote(
+    store: CoordStore, user: UserRepository, how: Mapping[str, Any], options: RunOptions, meta: dict[str, Any]
+) -> RunOptions:
+    """Return the options with the repository that workers elsewhere reach, which the session's record names too."""
+    remote = await _remote(store, user, how["remote"])
+    if remote is None:
+        if options.slots == 0:
+            message = "--slots 0 leaves all to workers elsewhere: name the git remote that they reach with --remote"
+            raise InvalidArgument(message)
+        return options
+    meta["remote"] = remote
+    labels = options.labels if options.labels is not None else ()
+    return replace(options, labels=labels, remote=remote if how["remote"] else None)
 
 
 async def _record(
@@ -187,6 +204,17 @@ def check_watch(plan: Plan, profiles: Mapping[str, Profile]) -> None:
         check_thresholds(f"task {task.id}, watch", task.watch)
     for profile in profiles.values():
         check_thresholds(f"agent profile {profile.name}, watch", profile.watch)
+
+
+def _both(display: RunDisplay, traces: Traces | None) -> Callable[[SessionView], None]:
+    """Return what is called with each view: it shows the view, and traces it."""
+
+    def seen(view: SessionView) -> None:
+        display.seen(view)
+        if traces is not None:
+            traces.seen(view)
+
+    return seen
 
 
 def load_checked(path: Path, agent: str | None, profiles: Mapping[str, Profile]) -> Plan:
@@ -279,19 +307,6 @@ def worker_limit() -> int | None:
         return int(text)
     message = f"COORD_WORKER_LIMIT={text!r}: set it to a number of agents from 1, or unset it"
     raise InvalidArgument(message)
-
-
-def log_to(folder: Path) -> None:
-    """Write the library's log lines to the session's folder instead of the terminal."""
-    path = folder / "coord.log"
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"))
-    for package in ("coordstore", "coordstore_orchestrator", "coordstore_sqlite"):
-        logger = logging.getLogger(package)
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
 
 
 def _handle_signals(job: Run, display: RunDisplay) -> None:

@@ -16,9 +16,10 @@ from coordstore.cli.text import clean
 from coordstore.home import state_dir
 from coordstore.plugins import open_store
 from coordstore_orchestrator.agents.config import load_configuration
-from coordstore_orchestrator.cli.run import labels_of, log_to, worker_limit
+from coordstore_orchestrator.cli.run import labels_of, worker_limit
 from coordstore_orchestrator.git.remote import url_of
 from coordstore_orchestrator.git.run import require_git
+from coordstore_orchestrator.logs import log_to
 from coordstore_orchestrator.worker.host import HostOptions, HostWorker
 from coordstore_orchestrator.worker.mirror import own_folder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from coordstore.errors import CoordError, Unsupported
 
@@ -29,6 +29,8 @@ class GitError(CoordError, RuntimeError):
         stderr: The tail of its error output.
     """
 
+    hint: ClassVar[str] = "Look at what git said; the repository may be locked, damaged or on a full disk."
+
     def __init__(self, message: str, *, argv: Sequence[str] = (), returncode: int = 0, stderr: str = "") -> None:
         super().__init__(message)
         self.argv = tuple(argv)
@@ -38,6 +40,8 @@ class GitError(CoordError, RuntimeError):
 
 class GitMissing(Unsupported):
     """There is no git on PATH, or one that is too old."""
+
+    hint: ClassVar[str] = "Install git 2.38 or newer, so that it is on PATH."
 
     exit_code = 2
 
@@ -51,11 +55,15 @@ class NotARepository(CoordError, LookupError):
 class UnknownBase(CoordError, LookupError):
     """The commit to start from cannot be had: no such name, or no commit yet."""
 
+    hint: ClassVar[str] = "Name a branch, tag or commit that this repository has as the plan's `base`."
+
     exit_code = 2
 
 
 class WorktreeRefused(CoordError, ValueError):
     """A folder is not, or must not become, the worktree of that attempt."""
+
+    hint: ClassVar[str] = "Move the folder away, or run `coord gc`."
 
 
 class LandRefused(CoordError, PermissionError):
@@ -67,6 +75,8 @@ class LandRefused(CoordError, PermissionError):
         expected: The object id it had to have (None: absent).
         found: The object id it has (None: absent).
     """
+
+    hint: ClassVar[str] = "Look at who moved the ref; then run the plan again: it lands onto what is there."
 
     def __init__(self, message: str, *, ref: str = "", expected: str | None = None, found: str | None = None) -> None:
         super().__init__(message)

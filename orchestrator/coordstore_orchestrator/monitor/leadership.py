@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from coordstore.errors import Busy, Conflict, CoordError, OutcomeUnknown, Unavailable
 from coordstore.recipes import Election
@@ -32,6 +32,8 @@ LOOK_AGAIN: Final = 1.0
 
 class LedByOther(CoordError, RuntimeError):
     """Another orchestrator, alive as far as can be known, leads the session."""
+
+    hint: ClassVar[str] = "Wait for it, follow it with `coord inspect --watch`, or stop the process that is named."
 
     exit_code = 5
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from coordstore.errors import CoordError
 
@@ -55,6 +55,8 @@ class PlanError(CoordError, ValueError):
         message: All problems, one on a line.
         problems: The same as data.
     """
+
+    hint: ClassVar[str] = "The message names tasks and paths to change; `coord plan example` explains every key."
 
     def __init__(self, message: str, *, problems: Iterable[Problem] = ()) -> None:
         super().__init__(message)

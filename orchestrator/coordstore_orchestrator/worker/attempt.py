@@ -110,6 +110,7 @@ class AttemptRunner:
         try:
             outcome = await hand_in(self._site, attempt.agent, await work.carry_out(), work.done)
             await claim.finish(outcome.state, outcome.result(work.exit), *outcome.told)
+            log.info("%s ended as %s: %s", attempt.agent, outcome.state, outcome.reason or "all is well")
         except (Fenced, LeaseLost) as error:
             log.warning("%s stopped, its work stays on its branch: %s", attempt.agent, error)
         finally:
@@ -169,6 +170,7 @@ class _Work:
             with contextlib.suppress(CoordError):
                 await self._save()
             await self._site.repository.remove_worktree(self._agent, self._worktree)
+            log.info("worktree of %s removed", self._agent)
 
     async def _steps(self) -> Outcome:
         spec = self._task.spec

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from coordstore.errors import Conflict, Corrupt, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import DEFAULT_CLASS, SessionView, State
+from coordstore_orchestrator.logs import about
 from coordstore_orchestrator.worker.permits import Permits
 from coordstore_orchestrator.worker.stop import CANCELLED, INTERRUPTED, Stop
 
@@ -225,6 +226,7 @@ class Worker:
 
     async def _carry_out(self, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> None:
         """Run an attempt and see to it that its end is recorded."""
+        about.set(attempt.agent)  # this is a task of the event loop of its own
         try:
             reason = await self._run(claim, attempt, task, stop)
             if not claim.ended:

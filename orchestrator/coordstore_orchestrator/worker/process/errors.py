@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from coordstore.errors import CoordError
 
 __all__ = ["CaptureFailed", "GuardianLost", "SignalRefused", "StartFailed"]
@@ -9,6 +11,8 @@ __all__ = ["CaptureFailed", "GuardianLost", "SignalRefused", "StartFailed"]
 
 class StartFailed(CoordError, OSError):
     """An agent could not be started; nothing of it runs."""
+
+    hint: ClassVar[str] = "Install the program, or correct the profile's command; `coord doctor` shows what is found."
 
 
 class GuardianLost(CoordError, ConnectionError):
