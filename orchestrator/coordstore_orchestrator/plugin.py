@@ -17,7 +17,7 @@ def register_commands(register: RegisterCommand) -> None:
     """Register the orchestrator's commands."""
     here = "coordstore_orchestrator.cli"
     register("run", f"{here}.run:run", summary="Run a plan with parallel agents and merge their work.")
-    register("plan", f"{here}.plan:plan", summary="Check a plan, show an example or the plan format's schema.")
+    register("plan", f"{here}.plan:plan", summary="Make, check and show plans; print an example or the schema.")
     register("cancel", f"{here}.cancel:cancel", summary="Cancel a session, or some of its tasks.")
     register("profiles", f"{here}.profiles:profiles", summary="List agent profiles, and probe what agents can do.")
     register("agent", f"{here}.agent:agent", summary="Report to one's worker, from inside an agent.")

@@ -18,6 +18,7 @@ from coordstore.home import session_dir
 from coordstore.model import Put
 from coordstore.session import SessionView, State
 from coordstore.session.session import Session, as_value, now_text
+from coordstore.session.values import strings
 from coordstore_orchestrator.git.session import SessionRepository
 from coordstore_orchestrator.merge.final import FinalValidation
 from coordstore_orchestrator.merge.integrate import Integration
@@ -28,6 +29,7 @@ from coordstore_orchestrator.merge.validate import Validator
 from coordstore_orchestrator.monitor.decide import settled
 from coordstore_orchestrator.monitor.leadership import lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
+from coordstore_orchestrator.plan.reserve import Reservations
 from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
 from coordstore_orchestrator.worker.extras import Ports
 from coordstore_orchestrator.worker.permits import Limit
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from coordstore.session import Task
     from coordstore.store import CoordStore
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.git.user import UserRepository
@@ -64,6 +67,7 @@ class RunOptions:
         seen: Called with each view of the session, for display.
         copy: Files that each worktree gets from the user's checkout.
         ports: How many ports each agent gets.
+        wait: Seconds to wait at most for sessions that may write the same files; 0: not at all.
     """
 
     home: Path
@@ -76,6 +80,7 @@ class RunOptions:
     seen: Callable[[SessionView], None] = field(default=lambda _view: None)
     copy: Sequence[str] = ()
     ports: int = 0
+    wait: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +157,37 @@ class Run:
             LedByOther: Another orchestrator leads the session.
             Fenced: Another orchestrator took over meanwhile.
             LandRefused: The result ref was moved by somebody else.
+            ScopesTaken: Another session on this repository may write the same files.
         """
+        scopes = Reservations(self._session.store, await self._user.lineage(str(self._meta["base"])), is_dead)
+        await self._look_at_others(scopes)
         created = asyncio.ensure_future(self._session.create(self._meta, self._tasks))
         async with AsyncExitStack() as stack:
             guardian = await stack.enter_async_context(Guardian())
             await created
             leadership = await stack.enter_async_context(lead(self._session, self._holder, is_dead))
             view = await self._take_over(leadership)
+            if not view.result.get("ended"):
+                await scopes.reserve(
+                    self._session.name,
+                    _writes(view.tasks),
+                    leadership.lease,
+                    holder=self._holder,
+                    fence=leadership.fence,
+                    wait=self._options.wait,
+                )
             tools = await self._prepare(str(view.meta["base"]), leadership, guardian)
             view = await self._drive(view, tools)
             if all(settled(view, task) for task in view.tasks.values()):
                 await self._finish(view, tools)
             await release_epoch(self._user, self._session.name, tools.epoch)
         return await self._session.view()
+
+    async def _look_at_others(self, scopes: Reservations) -> None:
+        """Refuse a session whose files others write, before anything of it is created; unless it may wait for them."""
+        if self._options.wait or await self._session.store.get(self._session.keys.meta) is not None:
+            return
+        await scopes.look(self._session.name, {name: spec["writes"] for name, spec in self._tasks.items()})
 
     async def _prepare(self, base: str, leadership: Leadership, guardian: Guardian) -> _Tools:
         """Make or reopen the session's repositories, and become the one who may land."""
@@ -274,6 +297,11 @@ async def _save_left_work(repository: SessionRepository) -> None:
             with contextlib.suppress(CoordError):  # half made, or damaged: there is nothing to keep
                 await repository.commit_leftovers(agent, folder, f"{agent}: cut off")
     await repository.prune(())
+
+
+def _writes(tasks: Mapping[str, Task]) -> dict[str, list[str]]:
+    """Return the tasks' write scopes."""
+    return {name: strings(task.spec.get("writes")) for name, task in tasks.items()}
 
 
 def _final(view: SessionView, merged: list[str]) -> str:

@@ -10,11 +10,12 @@ import pytest
 
 from coordstore import hookspecs as library
 from coordstore_orchestrator.agents import hookspecs as agents
+from coordstore_orchestrator.plan import hookspecs as plans
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 HOOKS: dict[str, Any] = {
     name: value
-    for module in (library, agents)
+    for module in (library, agents, plans)
     for name, value in vars(module).items()
     if name.startswith("register_") and callable(value)
 }

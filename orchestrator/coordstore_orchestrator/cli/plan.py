@@ -1,4 +1,4 @@
-"""`coord plan`: looks at plans without running anything."""
+"""`coord plan`: makes plans and looks at them without running anything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from coordstore_orchestrator.agents.config import load_configuration
+from coordstore_orchestrator.cli.planning import make, show
 from coordstore_orchestrator.cli.run import load_checked
 from coordstore_orchestrator.git.locate import locate
 from coordstore_orchestrator.plan import example, plan_schema, waves
@@ -17,7 +18,11 @@ __all__ = ["plan", "top_level"]
 
 @click.group()
 def plan() -> None:
-    """Look at plans: what a run would do, an example to start from, the format's JSON schema."""
+    """Make plans and look at them: what a run would do, an example to start from, the format's JSON schema."""
+
+
+plan.add_command(make)
+plan.add_command(show)
 
 
 @plan.command()

@@ -49,6 +49,13 @@ SLUG_MAX: Final = 40
 @click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Agents at a time [8, or COORD_WORKER_LIMIT].")
 @click.option("--agent", metavar="PROFILE", help="The agent of tasks that name none.")
 @click.option("--allow-unproven", is_flag=True, help="Also run agents that have not shown what they can do.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Wait for sessions that write the same files [0].",
+)
 @click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the session at the end as `coord inspect --json` does.")
 @click.option("--quiet", is_flag=True, help="Print the summary only.")
@@ -95,6 +102,7 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         seen=display.seen,
         copy=config.copy,
         ports=config.ports,
+        wait=how["wait"],
     )
     _log_to(session_dir(options.home, name))
     async with open_store(settings.store_url(repo)) as store:
