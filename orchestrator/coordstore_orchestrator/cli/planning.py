@@ -17,7 +17,7 @@ from coordstore_orchestrator.plan.draw import drawing, listing
 from coordstore_orchestrator.plan.errors import PlanError, Problem
 from coordstore_orchestrator.plan.planning import RETRIES, Wanted, make_plan, planner_of, planners
 
-__all__ = ["make", "show"]
+__all__ = ["make", "repository_files", "show"]
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -54,7 +54,7 @@ def make(
     chosen = planner_of(planner, arguments)
 
     async def made() -> str:
-        wanted = Wanted(goal, await _files(), agent, load_configuration(_root()).profiles)
+        wanted = Wanted(goal, await repository_files(_root()), agent, load_configuration(_root()).profiles)
         plan = await make_plan(chosen, wanted, retries, lambda error: print(f"not yet:\n{error}", file=sys.stderr))
         return yaml.safe_dump(plan.as_json(), sort_keys=False, allow_unicode=True, width=100)
 
@@ -92,9 +92,8 @@ def _root() -> Path | None:
     return Path(place.top_level) if place is not None and place.top_level is not None else None
 
 
-async def _files() -> list[str]:
-    """Return the files of the repository around this folder, the shallow ones first; none outside of one."""
-    root = _root()
+async def repository_files(root: Path | None) -> list[str]:
+    """Return the files of a checkout by its root, the shallow ones first; none of None."""
     if root is None:
         return []
     found = await git(["ls-files", "-z"], cwd=root, trust_user=True, check=False)

@@ -26,6 +26,7 @@ from coordstore_orchestrator.cli.display import RunDisplay
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
+from coordstore_orchestrator.plan.follow import followed
 from coordstore_orchestrator.run import Run, RunOptions
 from coordstore_orchestrator.worker.permits import Limit
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.plan import Plan
 
-__all__ = ["load_checked", "run"]
+__all__ = ["SLOTS", "load_checked", "run"]
 
 SLOTS: Final = 8
 SLUG_MAX: Final = 40
@@ -56,6 +57,7 @@ SLUG_MAX: Final = 40
     metavar="SECONDS",
     help="Wait for sessions that write the same files [0].",
 )
+@click.option("--one-agent/--many-agents", "one", default=None, help="Whether one agent does all [what is faster].")
 @click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the session at the end as `coord inspect --json` does.")
 @click.option("--quiet", is_flag=True, help="Print the summary only.")
@@ -80,13 +82,11 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     found = load_checked(plan, how["agent"], config.profiles)
     if not how["allow_unproven"]:
         await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
-    meta = {**_meta(found), "base": await user.resolve(found.base), **_where(user, plan)}
+    base = await user.resolve(found.base)
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     if dirty := await user.is_dirty():
-        display.say(
-            f"{dirty} uncommitted changes of yours are not part of the base, {meta['base'][:10]}: no agent sees them"
-        )
+        display.say(f"{dirty} uncommitted changes of yours are not part of the base, {base[:10]}: no agent sees them")
     for notice in await notices(user):
         display.say(notice)
     limit = _worker_limit()
@@ -106,6 +106,9 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     )
     _log_to(session_dir(options.home, name))
     async with open_store(settings.store_url(repo)) as store:
+        free = slots if how["slots"] is None else None
+        found = await followed(store, name, found, one=how["one"], slots=free, say=display.say)
+        meta = {**_meta(found), "base": base, **_where(user, plan)}
         job = Run(store, user, name, meta, _tasks(found), options)
         _handle_signals(job, display)
         view = await job.run()
