@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
-from typing import TYPE_CHECKING, Any, Final
-
-from benchmarks.table import Row
-from coordstore.model import Append, Check, Put
-from coordstore.session import SessionView, events
-from coordstore.session.events import encode
-from coordstore.testing import MemoryStore
-from coordstore_orchestrator.monitor.decide import Assign, Integrate, decide, settled
-from coordstore_orchestrator.plan import build_plan, check_plan
-
-if TYPE_CHECKING:
-    from coordstore.model import Committed, Transaction
+from typing import Final
 
 __all__ = ["measure"]
 

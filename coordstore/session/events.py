@@ -21,6 +21,7 @@ __all__ = [
     "Message",
     "Note",
     "Progress",
+    "Reviewed",
     "StateChanged",
     "Step",
     "ToolCall",
@@ -185,6 +186,15 @@ class Integrated(_Base):
     files: tuple[Text, ...] = ()
 
 
+class Reviewed(_Base):
+    """Completed work waits for a review, or somebody decided on it, or it was merged after that."""
+
+    type: Literal["review"] = "review"
+    state: Text
+    by: Text
+    comment: Text | None = None
+
+
 class Unknown(_Base):
     """An event of a kind this version does not know, kept whole."""
 
@@ -208,6 +218,7 @@ Event = (
     | CheckRun
     | Leftovers
     | Integrated
+    | Reviewed
     | Unknown
 )
 

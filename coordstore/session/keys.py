@@ -11,6 +11,7 @@
     <session>/agents/<agent>/result       how it ended: reason, commit, evidence
     <session>/queue/<class>/<agent>       assignments nobody has claimed
     <session>/merged/<task>               that the task's work is in the integrated tree, and as which commit
+    <session>/changes/<agent>             that the work waits for a review, and what came of it
     <session>/tip                         the integrated commit
     <session>/result                      what landed in the user's repository
     stream <session>/events/<agent>       what happened, in order
@@ -122,6 +123,10 @@ class SessionKeys:
     def merged(self, task: str) -> str:
         """Return the key that says a task's work is integrated."""
         return f"{self.session}/merged/{task}"
+
+    def change(self, agent: str) -> str:
+        """Return the key of an attempt's change."""
+        return f"{self.session}/changes/{agent}"
 
     def agent(self, agent: str, name: str) -> str:
         """Return one key of an agent."""

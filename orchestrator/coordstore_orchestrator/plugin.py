@@ -22,4 +22,5 @@ def register_commands(register: RegisterCommand) -> None:
     register("profiles", f"{here}.profiles:profiles", summary="List agent profiles, and probe what agents can do.")
     register("agent", f"{here}.agent:agent", summary="Report to one's worker, from inside an agent.")
     register("merge", f"{here}.merge:merge", summary="Merge a session's result into a branch, without a checkout.")
+    register("changes", f"{here}.changes:changes", summary="List, show and decide on work that waits for a review.")
     register("gc", f"{here}.gc:gc", summary="Remove what finished sessions keep, never unlanded work unless told.")

@@ -30,6 +30,10 @@ from coordstore_orchestrator.monitor.decide import settled
 from coordstore_orchestrator.monitor.leadership import lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
 from coordstore_orchestrator.plan.reserve import Reservations
+from coordstore_orchestrator.review.model import Tools
+from coordstore_orchestrator.review.registry import make_forge, make_reviewer
+from coordstore_orchestrator.review.reviews import PAUSE, Reviews
+from coordstore_orchestrator.review.reviews import Site as ReviewSite
 from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
 from coordstore_orchestrator.worker.extras import Ports
 from coordstore_orchestrator.worker.permits import Limit
@@ -38,7 +42,7 @@ from coordstore_orchestrator.worker.process.identity import end_leftovers, is_de
 from coordstore_orchestrator.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from coordstore.session import Task
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.git.user import UserRepository
     from coordstore_orchestrator.monitor.leadership import Leadership
+    from coordstore_orchestrator.monitor.orchestrator import Integrator
 
 __all__ = ["Run", "RunOptions"]
 
@@ -209,7 +214,7 @@ class Run:
                 continue
             holder = attempt.json("claim")
             if is_dead(holder):
-                await end_leftovers(str(holder.get("run", "")))
+                await end_leftovers(str(holder.get("run", "")), session=self._session.name)
                 try:
                     await self._session.drop_claim(attempt, fence=leadership.fence)
                 except Conflict:
@@ -236,23 +241,71 @@ class Run:
 
     async def _drive(self, view: SessionView, tools: _Tools) -> SessionView:
         """Run orchestrator and workers until the session is settled or drained."""
-        options, lease = self._options, tools.leadership.lease
         again = int(view.meta.get("hand_back") or 0)
         merger = Merger(self._session, tools.leadership, tools.integration, tools.base, again)
+        async with self._reviewed(view, tools, merger) as (integrator, reviewing):
+            return await self._serve(view, tools, integrator, reviewing)
+
+    @contextlib.asynccontextmanager
+    async def _reviewed(
+        self, view: SessionView, tools: _Tools, merger: Merger
+    ) -> AsyncIterator[tuple[Integrator, asyncio.Future[None] | None]]:
+        """Let work pass through reviews where the session wants it."""
+        wanted = view.meta.get("changes")
+        if not isinstance(wanted, dict):
+            yield merger, None
+            return
+        async with Scratch(tools.repository, self._folder / "review") as scratch:
+            reviews = await self._make_reviews(view, tools, merger, scratch)
+            reviewing = asyncio.ensure_future(reviews.run())
+            try:
+                yield reviews, reviewing
+                await reviews.finish()
+            finally:
+                reviewing.cancel()
+                await asyncio.gather(reviewing, return_exceptions=True)
+
+    async def _make_reviews(self, view: SessionView, tools: _Tools, merger: Merger, scratch: Scratch) -> Reviews:
+        options, wanted = self._options, view.meta["changes"]
+        commands = view.meta.get("validate") or ()
+        logs = self._folder / "logs" / "review"
+        kit = Tools(
+            session=self._session.name,
+            user=self._user,
+            source=tools.integration.path,
+            target=str(wanted.get("target") or "main"),
+            validate=Validator(scratch, logs, tools.guardian, commands, options.environ, options.slots).run,
+            commands=commands,
+            guardian=tools.guardian,
+            logs=logs,
+            profiles=options.profiles,
+            environ=options.environ,
+        )
+        reviewer, forge = str(wanted.get("reviewer") or "person"), str(wanted.get("forge") or "local")
+        site = ReviewSite(tools.integration, tools.base, scratch.checkout, reviewer, forge, _pause(options.environ))
+        made = make_reviewer(reviewer, kit), make_forge(forge, kit)
+        return Reviews(self._session, tools.leadership, merger, site, *made)
+
+    async def _serve(
+        self, view: SessionView, tools: _Tools, integrator: Integrator, reviewing: asyncio.Future[None] | None
+    ) -> SessionView:
+        options, lease = self._options, tools.leadership.lease
         self._worker = Worker(
             self._session, AttemptRunner(self._site(view, tools)), options.slots, self._holder, limit=options.limit
         )
-        self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, merger, options.seen)
+        self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, integrator, options.seen)
         self._pass_on()
         serving = asyncio.ensure_future(self._worker.run())
         driving = asyncio.ensure_future(self._orchestrator.run())
         alarm = asyncio.ensure_future(lease.wait_lost())
         try:
-            await asyncio.wait({serving, driving, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            others = {reviewing} if reviewing else set()
+            await asyncio.wait({serving, driving, alarm} | others, return_when=asyncio.FIRST_COMPLETED)
             if driving.done():
                 return driving.result()
-            if serving.done():
-                serving.result()
+            for helper in (serving, reviewing):
+                if helper is not None and helper.done():
+                    helper.result()
             message = f"lost the leadership of session {self._session.name}: the store was out of reach for too long"
             raise LeaseLost(message, lease=lease.id)
         finally:
@@ -311,3 +364,11 @@ def _final(view: SessionView, merged: list[str]) -> str:
     if not merged and states == {State.CANCELLED}:
         return "cancelled"
     return "partial" if merged else "failed"
+
+
+def _pause(environ: Mapping[str, str]) -> float:
+    """Return the seconds between two looks at a forge, COORD_FORGE_PAUSE."""
+    try:
+        return max(float(environ.get("COORD_FORGE_PAUSE", "")), 0.1)
+    except ValueError:
+        return PAUSE

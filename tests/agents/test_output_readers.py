@@ -211,6 +211,7 @@ OBJECTS = st.builds(
 )
 
 
+@pytest.mark.security(12)
 @pytest.mark.req("W4")
 @pytest.mark.parametrize("output", FORMATS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -221,6 +222,7 @@ def test_no_line_breaks_a_run(output: str, given_lines: list[bytes]) -> None:
     reader.record(b'{"messages":[' + b",".join(given_lines) + b"]}")
 
 
+@pytest.mark.security(12)
 @pytest.mark.req("W4")
 @pytest.mark.parametrize("output", FORMATS)
 def test_deep_huge_and_odd_json_breaks_nothing(output: str) -> None:

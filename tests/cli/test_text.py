@@ -15,6 +15,7 @@ from coordstore.cli.times import age, moment, parse_time, span
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
 
 
+@pytest.mark.security(13)
 @pytest.mark.parametrize(
     ("hostile", "harmless"),
     [
@@ -39,6 +40,7 @@ def test_text_of_others_cannot_act_on_a_terminal(hostile: str, harmless: str) ->
     assert clean(hostile) == harmless
 
 
+@pytest.mark.security(13)
 @given(st.text())
 def test_no_control_character_ever_comes_through(text: str) -> None:
     cleaned = clean(text)

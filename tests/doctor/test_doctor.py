@@ -251,6 +251,7 @@ def test_a_network_file_system(path: Path, doctor: Callable[..., Told], monkeypa
     assert doctor(f"sqlite:{path}?allow_network_fs=1").of("file system", "warning")
 
 
+@pytest.mark.security(16)
 @pytest.mark.parametrize(
     ("version", "level", "words"),
     [

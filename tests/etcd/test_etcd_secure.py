@@ -60,6 +60,7 @@ async def test_a_store_works_over_tls_with_a_certificate_on_both_sides(
     assert b"tls:k/a" not in server.gateway(ann).range()
 
 
+@pytest.mark.security(10)
 @pytest.mark.parametrize("wrong", ["authority", "no certificate", "strange certificate", "expired certificate"])
 async def test_a_client_with_the_wrong_papers_is_refused_in_time(
     start_etcd: Callable[..., Server], authority: Authority, tmp_path: Path, wrong: str
@@ -79,6 +80,7 @@ async def test_a_client_with_the_wrong_papers_is_refused_in_time(
     assert not server.gateway(ann).range()
 
 
+@pytest.mark.security(10)
 @pytest.mark.parametrize("wrong", [{"days": -1}, {"names": "DNS:elsewhere.test"}], ids=["expired", "other name"])
 async def test_a_server_with_the_wrong_papers_is_not_believed(
     start_etcd: Callable[..., Server], authority: Authority, wrong: dict[str, object]
@@ -133,6 +135,7 @@ async def usable(call: Callable[..., object], *arguments: object) -> int:
 # Plain text ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.security(10)
 async def test_plain_text_leaves_this_host_only_when_that_is_said() -> None:
     """To another host the client speaks TLS, so that a server of plain text is not even asked."""
     heard: list[bytes] = []
@@ -193,6 +196,7 @@ def credentials(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.security(10)
 async def test_a_user_of_one_prefix_can_use_the_whole_contract(guarded: Server, credentials: Path) -> None:
     url = f"etcd://{guarded.endpoint}/mine?credentials={credentials}"
     async with open_store(url) as store, await store.grant(5) as lease:
@@ -264,6 +268,7 @@ async def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
                 pass
 
 
+@pytest.mark.security(10)
 @pytest.mark.usefixtures("as_ann")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_no_secret_is_in_the_arguments_of_a_command(guarded: Server) -> None:

@@ -41,6 +41,7 @@ def link(target: str) -> Callable[[Any], object]:
     return lambda tree: (tree.path / "src/link").symlink_to(target)
 
 
+@pytest.mark.security(6)
 @pytest.mark.req("W6", "P2")
 async def test_paths_outside_the_scope(world: Any) -> None:
     tree = await world.add("t1.1")
@@ -77,6 +78,7 @@ async def test_no_change_at_all(world: Any) -> None:
     assert await verdict(world, lambda _tree: None) == []
 
 
+@pytest.mark.security(6)
 @pytest.mark.parametrize(
     "name",
     [
@@ -109,6 +111,7 @@ def test_names_that_are_no_names(path: str) -> None:
     assert "name" in [v.rule for v in rules.of_path(change, anything, Limits())]
 
 
+@pytest.mark.security(6)
 @pytest.mark.parametrize(
     "target",
     ["/etc/passwd", "../../out", "../..", "a/../../../x", "x/../y", "../.git/hooks", "../.GIT/config", "./.././../x"],
@@ -122,6 +125,7 @@ async def test_links_that_stay_inside(world: Any, target: str) -> None:
     assert await verdict(world, link(target)) == []
 
 
+@pytest.mark.security(6)
 async def test_modes_and_kinds_of_existing_files(world: Any) -> None:
     def change(tree: Any) -> None:
         (tree.path / "src/a.py").chmod(0o755)
@@ -135,6 +139,7 @@ async def test_modes_can_be_allowed(world: Any) -> None:
     assert await verdict(world, lambda t: (t.path / "src/a.py").chmod(0o755), Limits(mode_changes=True)) == []
 
 
+@pytest.mark.security(6)
 async def test_submodules(world: Any) -> None:
     def change(tree: Any) -> None:
         tree.git("init", "-q", "vendor")
@@ -143,6 +148,7 @@ async def test_submodules(world: Any) -> None:
     assert await verdict(world, change) == [("vendor", "submodule")]
 
 
+@pytest.mark.security(6)
 async def test_large_files(world: Any) -> None:
     def change(tree: Any) -> None:
         tree.write("at-limit", b"x" * 1000)
@@ -151,6 +157,7 @@ async def test_large_files(world: Any) -> None:
     assert await verdict(world, change, Limits(file_bytes=1000)) == [("over", "size")]
 
 
+@pytest.mark.security(6)
 async def test_conflict_markers(world: Any) -> None:
     def change(tree: Any) -> None:
         tree.write("src/a.py", CONFLICT)

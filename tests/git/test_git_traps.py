@@ -106,6 +106,7 @@ def plant_nested(traps: Traps, tree: Any) -> None:
     traps.plant(tree.path / "nested/.git", tree.path / "nested/.git", tree.path / "nested")
 
 
+@pytest.mark.security(4)
 @pytest.mark.req("G1", "W2")
 async def test_nothing_that_an_agent_planted_runs(world: Any, repo: Any, tmp_path: Path) -> None:
     traps = Traps(tmp_path)
@@ -144,6 +145,7 @@ async def test_nothing_that_an_agent_planted_runs(world: Any, repo: Any, tmp_pat
     assert {name: after.get(name) for name in before} == before
 
 
+@pytest.mark.security(4)
 @pytest.mark.req("G1")
 async def test_traps_set_again_before_each_operation(world: Any, tmp_path: Path) -> None:
     """Restoring the configuration is not what protects us: with it set again in between, nothing runs either."""
@@ -164,6 +166,7 @@ async def test_traps_set_again_before_each_operation(world: Any, tmp_path: Path)
     assert traps.sprung() == []
 
 
+@pytest.mark.security(4)
 async def test_the_traps_are_live(world: Any, tmp_path: Path) -> None:
     traps = Traps(tmp_path)
     common = world.session.agents_path
@@ -180,6 +183,7 @@ async def test_the_traps_are_live(world: Any, tmp_path: Path) -> None:
     assert sprung >= {"fsmonitor", "clean", "process", "diffcommand", "pre-commit", "gpg", "post-index-change"}, sprung
 
 
+@pytest.mark.security(4)
 @pytest.mark.req("G4")
 async def test_what_was_planted_is_removed_before_the_next_agent_starts(world: Any, tmp_path: Path) -> None:
     traps = Traps(tmp_path)

@@ -22,7 +22,7 @@ HOOKS: dict[str, Any] = {
 
 
 def test_there_are_hooks() -> None:
-    assert {"register_backends", "register_commands", "register_profiles"} <= set(HOOKS)
+    assert {"register_backends", "register_commands", "register_profiles", "register_forges"} <= set(HOOKS)
 
 
 @pytest.mark.parametrize("name", sorted(HOOKS))

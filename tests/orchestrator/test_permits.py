@@ -69,6 +69,7 @@ async def left(hall: Hall, prefix: str) -> list[str]:
     return [entry.key for entry in (await MemoryStore(hall.memory).list(prefix)).entries]
 
 
+@pytest.mark.security(17)
 async def test_twenty_spawns_of_three_workers_keep_to_a_limit_of_eight() -> None:
     hall = Hall()
     for name, tasks in (("a", 7), ("b", 7), ("c", 6)):

@@ -342,6 +342,7 @@ def test_the_head_of_a_plan_fits_into_one_value_of_a_store() -> None:
         build_plan({**DATA, "setup": ["x" * 16_000] * 100})
 
 
+@pytest.mark.security(12)
 @pytest.mark.parametrize(
     ("text", "form", "line"),
     [
@@ -383,6 +384,7 @@ def test_hostile_and_broken_text_is_refused(text: str, form: str, line: str) -> 
     assert found.startswith(line)
 
 
+@pytest.mark.security(12)
 @pytest.mark.timeout(20)
 def test_a_billion_laughs_stay_a_few_bytes() -> None:
     levels = [f"l{at}: &l{at} [{', '.join([f'*l{at - 1}'] * 9)}]" for at in range(1, 12)]

@@ -64,6 +64,7 @@ async def test_the_newest_output_is_at_hand(bench: Bench) -> None:
     assert len(capture.tail(50_000)) < 20_000
 
 
+@pytest.mark.security(17)
 @pytest.mark.req("O1")
 async def test_a_flood_fills_no_disk_blocks_no_loop_and_hangs_nobody(bench: Bench) -> None:
     capture = Capture(bench.folder / "logs", cap=MEGABYTE)
@@ -92,6 +93,7 @@ async def test_a_flood_fills_no_disk_blocks_no_loop_and_hangs_nobody(bench: Benc
     assert f"[{left_out} bytes left out]".encode() in text
 
 
+@pytest.mark.security(9)
 async def test_secrets_reach_neither_disk_nor_readers(bench: Bench) -> None:
     secrets = ["correct horse battery", "hunter2\nsecond line", "ghp_" + "a1B2" * 9]
     script = (
@@ -144,6 +146,7 @@ def open_umask() -> Iterator[None]:
     os.umask(before)
 
 
+@pytest.mark.security(8)
 async def test_everything_is_private_also_without_a_umask(bench: Bench, open_umask: None) -> None:
     capture = Capture(bench.folder / "a" / "logs", cap=1000)
     await run(bench, capture, "print('x' * 5000)")
@@ -155,6 +158,7 @@ async def test_everything_is_private_also_without_a_umask(bench: Bench, open_uma
     assert set(await asyncio.to_thread(lambda: list(modes()))) == {0}
 
 
+@pytest.mark.security(8)
 def test_a_folder_that_is_not_ours_alone_is_made_so_or_refused(tmp_path: Path) -> None:
     wide = tmp_path / "wide"
     wide.mkdir()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WITHOUT = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
 
 
+@pytest.mark.security(5)
 @WITHOUT
 @pytest.mark.req("W2")
 async def test_a_confined_process_writes_only_where_it_may(bench: Bench, tmp_path: Path) -> None:
@@ -55,6 +56,7 @@ async def test_a_confined_process_writes_only_where_it_may(bench: Bench, tmp_pat
     assert [path.name for path in outside.iterdir()] == ["old"]
 
 
+@pytest.mark.security(5)
 @pytest.mark.parametrize("has_landlock", [True, False])
 def test_without_landlock_an_agent_runs_unconfined_and_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_landlock: bool

@@ -78,6 +78,7 @@ def test_what_only_waits_to_be_collected_is_not_alive(sleeper: subprocess.Popen[
     assert signal_process(meant, signal.SIGTERM) is False
 
 
+@pytest.mark.security(14)
 @pytest.mark.parametrize("change", [{"start_ticks": 1}, {"boot_id": "another"}])
 def test_one_that_differs_in_anything_is_a_stranger(
     sleeper: subprocess.Popen[bytes], change: dict[str, str | int]
@@ -90,6 +91,7 @@ def test_one_that_differs_in_anything_is_a_stranger(
     assert is_alive(known)
 
 
+@pytest.mark.security(14)
 def test_the_start_time_is_compared_again_when_the_signal_is_sent(sleeper: subprocess.Popen[bytes]) -> None:
     known = read_process(sleeper.pid)
     assert known is not None
@@ -99,12 +101,14 @@ def test_the_start_time_is_compared_again_when_the_signal_is_sent(sleeper: subpr
     assert sleeper.wait() == -signal.SIGKILL
 
 
+@pytest.mark.security(14)
 @pytest.mark.parametrize("pid", [1, 0, -1, -os.getpgrp()])
 def test_no_signal_goes_to_init_or_to_groups(pid: int) -> None:
     with pytest.raises(SignalRefused, match="no single process"):
         signal_process(ProcessIdentity("any", pid, 0), 0)
 
 
+@pytest.mark.security(14)
 def test_no_signal_goes_to_ourselves_or_our_group() -> None:
     with pytest.raises(SignalRefused, match="this one is in ours"):
         signal_process(process_identity(os.getpid()), signal.SIGCONT)
@@ -114,6 +118,7 @@ def test_no_signal_goes_to_ourselves_or_our_group() -> None:
         process.kill()
 
 
+@pytest.mark.security(14)
 @pytest.mark.req("W3")
 def test_a_pid_that_was_given_again_is_never_signalled() -> None:
     isolated = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--pid", "--fork", "--mount-proc"]
@@ -125,6 +130,7 @@ def test_a_pid_that_was_given_again_is_never_signalled() -> None:
     assert done.stdout == "the stranger lived\n", done.stderr
 
 
+@pytest.mark.security(14)
 def test_a_holder_is_known_dead_only_where_that_can_be_seen(sleeper: subprocess.Popen[bytes]) -> None:
     own = own_holder()
     assert own["run"] != own_holder()["run"]

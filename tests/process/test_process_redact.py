@@ -39,6 +39,7 @@ def through(redactor: Redactor, data: bytes, size: int) -> bytes:
     return b"".join(pieces) + redactor.finish()
 
 
+@pytest.mark.security(9)
 @pytest.mark.parametrize("size", [1, 3, 7, 1 << 16])
 @pytest.mark.parametrize("secret", SHAPES, ids=lambda secret: secret[:9])
 def test_tokens_are_known_by_their_shape(secret: str, size: int) -> None:
@@ -57,6 +58,7 @@ def test_a_private_key_goes_line_by_line(size: int) -> None:
     assert found.endswith(b'-----END RSA PRIVATE KEY-----\\nafter"')
 
 
+@pytest.mark.security(9)
 @pytest.mark.parametrize("size", [1, 3, 7, 1 << 16])
 @pytest.mark.parametrize("value", VALUES)
 def test_given_values_are_removed_plain_and_quoted(value: str, size: int) -> None:
@@ -104,6 +106,7 @@ pieces = st.lists(
 )
 
 
+@pytest.mark.security(9)
 @given(pieces, st.lists(st.integers(1, 60), min_size=1, max_size=10))
 def test_the_borders_of_the_pieces_change_nothing(parts: list[str], steps: list[int]) -> None:
     data = "".join(parts).encode()

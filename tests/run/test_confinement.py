@@ -26,6 +26,7 @@ echo x > {extra}/ok/z && exit 0
 """
 
 
+@pytest.mark.security(5)
 @pytest.mark.req("W2", "G1")
 def test_a_confined_agent_writes_to_its_worktree_and_branch_only(place: Place) -> None:
     extra = place.folder / "extra"

@@ -91,6 +91,7 @@ def test_an_accepted_report_does_not_excuse_what_comes_after(place: Place) -> No
     }
 
 
+@pytest.mark.security(11)
 @pytest.mark.req("W5")
 def test_an_agent_reports_for_itself_only(place: Place) -> None:
     found = "$(ls -d ../../logs/victim.1/agent.sock)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coordstore_orchestrator.worker import extras
 from coordstore_orchestrator.worker.extras import FIRST_PORT, ExtrasRefused, Ports, copy_files
 
 if TYPE_CHECKING:
@@ -58,16 +59,32 @@ def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
     assert not list(victim.iterdir())
 
 
-def test_used_ports_are_passed_over_and_given_back_ones_return() -> None:
-    ports = Ports(2)
-    first = ports.take()
+def test_used_ports_are_passed_over() -> None:
+    first = Ports(2).take()
     with socket.socket() as used:
         used.bind(("127.0.0.1", first[-1]))
-        ports.give_back(first)
-        other = ports.take()
-        assert other != first
-        assert other.start > FIRST_PORT
-    ports.give_back(other)
+        assert Ports(2).take().start > first.start
+
+
+def test_a_range_that_was_given_back_is_the_last_to_be_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an agent that starts when another has just ended gets that one's ports, and whatever still uses them."""
+    monkeypatch.setattr(extras, "LAST_PORT", FIRST_PORT + 200)
+    ports, given = Ports(50), []
+    for _ in range(6):
+        given.append(ports.take())
+        ports.give_back(given[-1])
+    assert given[0] not in given[1:3]
+    assert given[3:] == given[:3]
+
+
+def test_when_all_ranges_are_taken_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "LAST_PORT", FIRST_PORT + 200)
+    ports = Ports(50)
+    taken = [ports.take() for _ in range(3)]
+    with pytest.raises(ExtrasRefused, match=r"lower worktree\.ports"):
+        ports.take()
+    ports.give_back(taken[1])
+    assert ports.take() == taken[1]
 
 
 def test_agents_that_start_at_the_same_time_get_different_ports() -> None:

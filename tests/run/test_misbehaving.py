@@ -104,6 +104,7 @@ def alive(place: Place) -> list[str]:
     return found
 
 
+@pytest.mark.security(4, 8, 9)
 @pytest.mark.req("T5", "W3", "W6", "M6", "M9", "M10", "G4")
 @pytest.mark.timeout(180 * ROUNDS)
 @pytest.mark.parametrize("number", range(ROUNDS))

@@ -38,6 +38,7 @@ SAMPLES: list[events.Event] = [
     events.CheckRun(command="make", ok=True, code=0, output="fine"),
     events.Leftovers(processes=("7 sleep",)),
     events.Integrated(merged=False, commit=None, reason="conflict", files=("a",)),
+    events.Reviewed(state="approved", by="somebody", comment="fine"),
     events.Unknown(raw="?"),
 ]
 
@@ -62,6 +63,7 @@ def test_any_text_can_stand_in_an_event(event: events.Event, text: str) -> None:
     assert events.encode(back).decode()
 
 
+@pytest.mark.security(17)
 @pytest.mark.parametrize("size", [RECORD_MAX, 4 * RECORD_MAX])
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.type)
 def test_an_event_that_no_record_can_hold_is_shortened(event: events.Event, size: int) -> None:

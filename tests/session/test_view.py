@@ -216,6 +216,7 @@ async def test_a_real_watch_brings_the_same_as_a_list() -> None:
         assert facts(view) == facts(view_of(stage))
 
 
+@pytest.mark.security(15)
 @pytest.mark.parametrize("name", RAW)
 def test_no_value_anywhere_breaks_a_view(name: str) -> None:
     for value in GARBAGE:
@@ -243,6 +244,7 @@ def entry(key: str, value: bytes = b"x") -> Change:
     return Change(key, Entry(key, value, 1, 1))
 
 
+@pytest.mark.security(15)
 @pytest.mark.req("T2")
 def test_a_stray_key_is_neither_a_task_nor_an_attempt() -> None:
     view = SessionView("s1")

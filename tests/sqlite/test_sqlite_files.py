@@ -43,6 +43,7 @@ def bytes_beside(path: Path) -> dict[str, bytes]:
     return {found.name: found.read_bytes() for found in path.parent.iterdir()}
 
 
+@pytest.mark.security(8)
 @pytest.mark.req("C1")
 async def test_everything_is_private_whatever_the_umask(tmp_path: Path, no_umask: None) -> None:
     path = tmp_path / "new" / "deep" / "store.db"
@@ -57,6 +58,7 @@ async def test_everything_is_private_whatever_the_umask(tmp_path: Path, no_umask
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parent.parent)} == {0o700}
 
 
+@pytest.mark.security(7)
 @pytest.mark.parametrize("suffix", ["", "-lock", "-leases", "-wal"])
 async def test_a_planted_link_is_refused_and_not_followed(path: Path, url: str, suffix: str) -> None:
     target = path.with_name("target")
@@ -67,6 +69,7 @@ async def test_a_planted_link_is_refused_and_not_followed(path: Path, url: str, 
     assert target.read_bytes() == b"precious"
 
 
+@pytest.mark.security(7)
 async def test_a_second_name_is_refused(path: Path, url: str) -> None:
     await fill(url)
     path.with_name("other").hardlink_to(path)
@@ -74,6 +77,7 @@ async def test_a_second_name_is_refused(path: Path, url: str) -> None:
         await fill(url)
 
 
+@pytest.mark.security(7)
 async def test_a_directory_or_a_pipe_is_no_store(path: Path, url: str, tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(Corrupt, match="no regular file"):
@@ -83,6 +87,7 @@ async def test_a_directory_or_a_pipe_is_no_store(path: Path, url: str, tmp_path:
         await fill(f"sqlite:{tmp_path}/pipe")
 
 
+@pytest.mark.security(7)
 async def test_a_directory_in_which_others_write_is_refused(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -99,6 +104,7 @@ async def test_a_file_that_others_may_read_is_refused(path: Path, url: str) -> N
         await fill(url)
 
 
+@pytest.mark.security(7)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 async def test_somebody_elses_file_and_directory_are_refused(path: Path, url: str, tmp_path: Path) -> None:
     await fill(url)

@@ -17,16 +17,19 @@ import click
 
 from coordstore.cli.context import Settings, pass_settings
 from coordstore.errors import InvalidArgument
-from coordstore.home import home_dir, session_dir
+from coordstore.home import home_dir
 from coordstore.plugins import open_store
 from coordstore.session.session import now_text
 from coordstore_orchestrator.agents import chain, resolve_agent
 from coordstore_orchestrator.agents.config import load_configuration
 from coordstore_orchestrator.cli.display import RunDisplay
+from coordstore_orchestrator.folders import prepare_session_folder
+from coordstore_orchestrator.git.run import git, text_of
 from coordstore_orchestrator.git.state import notices
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.plan.follow import followed
+from coordstore_orchestrator.review.registry import check_names
 from coordstore_orchestrator.run import Run, RunOptions
 from coordstore_orchestrator.worker.permits import Limit
 
@@ -58,6 +61,8 @@ SLUG_MAX: Final = 40
     help="Wait for sessions that write the same files [0].",
 )
 @click.option("--one-agent/--many-agents", "one", default=None, help="Whether one agent does all [what is faster].")
+@click.option("--review", metavar="NAME", help="Who reviews each change: person, validation, or an agent profile.")
+@click.option("--forge", metavar="NAME", help="Where changes are shown: local, github or gitlab [local].")
 @click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the session at the end as `coord inspect --json` does.")
 @click.option("--quiet", is_flag=True, help="Print the summary only.")
@@ -82,7 +87,9 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     found = load_checked(plan, how["agent"], config.profiles)
     if not how["allow_unproven"]:
         await asyncio.to_thread(_demand_proofs, found, how["agent"], config.profiles)
-    base = await user.resolve(found.base)
+    if how["review"] or how["forge"]:
+        check_names(how["review"] or "person", how["forge"] or "local", config.profiles)
+    changes, base = await _changes(user, found, how), await user.resolve(found.base)
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
     if dirty := await user.is_dirty():
@@ -104,11 +111,11 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         ports=config.ports,
         wait=how["wait"],
     )
-    _log_to(session_dir(options.home, name))
+    _log_to(await asyncio.to_thread(prepare_session_folder, options.home, name))
     async with open_store(settings.store_url(repo)) as store:
         free = slots if how["slots"] is None else None
         found = await followed(store, name, found, one=how["one"], slots=free, say=display.say)
-        meta = {**_meta(found), "base": base, **_where(user, plan)}
+        meta = {**_meta(found), **changes, "base": base, **_where(user, plan)}
         job = Run(store, user, name, meta, _tasks(found), options)
         _handle_signals(job, display)
         view = await job.run()
@@ -149,6 +156,16 @@ def _meta(plan: Plan) -> dict[str, Any]:
     return {"schema": 1, **kept, "base_name": plan.base, "digest": plan_digest(plan), "created": now_text()}
 
 
+async def _changes(user: UserRepository, plan: Plan, how: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how each agent's work is reviewed before it is merged; empty: it is not."""
+    if not (how["review"] or how["forge"]):
+        return {}
+    asked = ["rev-parse", "--abbrev-ref", "--verify", "--end-of-options", plan.base]
+    branch = text_of((await git(asked, cwd=user.cwd, trust_user=True, check=False)).stdout).strip()
+    target = "main" if branch in {"", "HEAD"} else branch
+    return {"changes": {"reviewer": how["review"] or "person", "forge": how["forge"] or "local", "target": target}}
+
+
 def _where(user: UserRepository, plan: Path) -> dict[str, str]:
     """Return what people want to find again."""
     return {"repo": str(user.cwd), "plan": str(plan if str(plan) == "-" else plan.absolute())}
@@ -181,7 +198,6 @@ def _worker_limit() -> int | None:
 
 def _log_to(folder: Path) -> None:
     """Write the library's log lines to the session's folder instead of the terminal."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "coord.log"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
     handler = logging.FileHandler(path, encoding="utf-8")

@@ -7,9 +7,19 @@ from typing import Final
 
 from coordstore.errors import InvalidArgument
 
-__all__ = ["checked", "is_name"]
+__all__ = ["checked", "is_name", "is_oid"]
 
 _NAME: Final = re.compile(r"(?!.*\.lock\Z)(?!.*\.\.)[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9_-])?")
+_OID: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+def is_oid(text: str) -> bool:
+    """Tell whether a text is an object's id in full, and nothing that git could take for an option or expression.
+
+    Args:
+        text: The text.
+    """
+    return _OID.fullmatch(text) is not None
 
 
 def is_name(name: str) -> bool:

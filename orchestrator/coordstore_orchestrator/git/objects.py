@@ -26,6 +26,7 @@ __all__ = [
     "algorithm_of",
     "commit_text",
     "descends",
+    "digest_of",
     "read_loose",
     "sync_loose",
     "write_loose",
@@ -109,6 +110,17 @@ def _decode(packed: bytes, oid: str, limit: int | None) -> Loose:
     return Loose(kind, int(size), body)
 
 
+def digest_of(kind: str, body: bytes, algorithm: Algorithm) -> str:
+    """Return the id of an object.
+
+    Args:
+        kind: `commit`, `tag`, `tree` or `blob`.
+        body: Its content.
+        algorithm: The repository's hash.
+    """
+    return _digest(f"{kind} {len(body)}".encode() + b"\0" + body, algorithm)
+
+
 def _digest(data: bytes, algorithm: Algorithm) -> str:
     return hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()
 
@@ -126,7 +138,10 @@ def write_loose(objects: Path, kind: str, body: bytes, algorithm: Algorithm, *, 
     whole = f"{kind} {len(body)}".encode() + b"\0" + body
     oid = _digest(whole, algorithm)
     target = _path(objects, oid)
-    if not os.path.exists(target):
+    if os.path.exists(target):
+        if durable:  # who wrote it may not have waited for that
+            sync_loose(objects, oid)
+    else:
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         temporary = os.path.join(os.path.dirname(target), f"tmp_obj_{secrets.token_hex(8)}")
         _write_new(temporary, zlib.compress(whole, 1), durable=durable)

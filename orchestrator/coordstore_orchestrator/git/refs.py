@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -174,7 +175,8 @@ def write_file(path: Path, data: bytes) -> bool:
             return False
     except OSError:
         private_folder(path.parent)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    # Of one process two threads may write the same file at the same time.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.new")
     temporary.unlink(missing_ok=True)
     _fill(temporary, data)
     temporary.replace(path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from coordstore.errors import InvalidArgument
 from coordstore_orchestrator.git import leftovers
 from coordstore_orchestrator.git.errors import GitError, WorktreeRefused
 from coordstore_orchestrator.git.objects import Identity, descends
+from coordstore_orchestrator.git.planted import take_away
 from coordstore_orchestrator.git.refs import private_folder, read_head, read_ref, write_ref
 from coordstore_orchestrator.git.run import git, text_of, to_end
 from coordstore_orchestrator.git.skeleton import Skeleton, object_stores
@@ -115,10 +115,10 @@ class SessionRepository:
             raise GitError(message)
         changed = skeleton.write(self.agents_path)
         for name in ("hooks", "info/attributes", "info/grafts", "config.worktree", "refs/replace", "modules"):
-            changed += [name] if _removed(self.agents_path / name) else []
+            changed += [name] if take_away(self.agents_path / name, self.path) else []
         for agent in self._worktrees.names():
             name = f"worktrees/{agent}/config.worktree"
-            changed += [name] if _removed(self.agents_path / name) else []
+            changed += [name] if take_away(self.agents_path / name, self.path) else []
         return changed
 
     async def add_worktree(self, agent: str, base_oid: str, path: str | Path, *, branch: bool = True) -> None:
@@ -390,14 +390,3 @@ class SessionRepository:
         """Return the environment in which our git works on an agent's folder without reading the agents' repository."""
         record = self._worktrees.record(agent)
         return {"GIT_DIR": str(record), "GIT_WORK_TREE": str(path), "GIT_INDEX_FILE": str(record / "index")}
-
-
-def _removed(path: Path) -> bool:
-    """Remove a file or folder that has no business there; return whether it was there."""
-    if not os.path.lexists(path):
-        return False
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-    return True

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from coordstore_orchestrator.git.errors import WorktreeRefused
-from coordstore_orchestrator.git.names import checked, is_name
+from coordstore_orchestrator.git.names import checked, is_name, is_oid
 from coordstore_orchestrator.git.refs import private_folder, read_head, write_file, write_ref
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Worktrees:
             WorktreeRefused: That path must not become a worktree.
             InvalidArgument: That name cannot be a branch.
         """
+        if not is_oid(base):
+            _refuse(path, f"{base!r} is no commit's id to begin at")
         refuse_place(path, [*forbidden, self._agents, self._own])
         self.forget(agent)  # what an add that was cut off left behind
         record, admin = self.record(agent), self.admin(agent)

@@ -47,7 +47,10 @@ def as_hint(record: Mapping[str, Any]) -> str:
 
 def _hint(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"Your work on this task ({record.get('agent')}) {record.get('refused')}."
-    yield "The folder holds what it conflicts with. Do the task again on top of that, and keep what others did."
+    if record.get("review"):
+        yield "Do the task again with that in mind; the folder holds what others did meanwhile."
+    else:
+        yield "The folder holds what it conflicts with. Do the task again on top of that, and keep what others did."
     if record.get("work"):
         yield f"Your earlier work is the commit {record['work']} (`git show {record['work']}`)."
     for conflict in record.get("conflicts") or ():

@@ -1,7 +1,8 @@
 """Merge agents' work in a repository without a checkout.
 
-One process a merge: `merge-tree` makes the merged tree, the commit on it is written in place. Objects of agents are
-read where they are; no configuration, hook, filter or driver of theirs is.
+Where no file's content has to be merged, the merged tree is made in place, else by one process: `merge-tree`. The
+commit on it is written in place. Objects of agents are read where they are; no configuration, hook, filter or driver
+of theirs is.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.git.batch import contents
+from coordstore_orchestrator.git.database import Database, Unclear
 from coordstore_orchestrator.git.objects import Identity, algorithm_of, commit_text, sync_loose, write_loose
 from coordstore_orchestrator.git.refs import read_ref, write_file, write_ref
 from coordstore_orchestrator.git.run import failure, git, text_of, to_end
 from coordstore_orchestrator.git.skeleton import Skeleton
 from coordstore_orchestrator.merge.attributes import filter_attributes, info_attributes
+from coordstore_orchestrator.merge.threeway import fork_point, merge_trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +76,19 @@ class MergeResult:
     fast: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A merge commit but for its tree."""
+
+    parents: Sequence[str]
+    who: Identity
+    when: int
+    message: str
+
+    def on(self, tree: str) -> bytes:
+        return commit_text(tree, self.parents, self.who, self.when, self.message)
+
+
 class Integration:
     """A bare repository in which work is merged.
 
@@ -87,6 +103,10 @@ class Integration:
         self._identity = Identity("coord", "coord@localhost")
         self._algorithm: Algorithm = "sha1"
         self._filters_in: Path | None = None
+        self._root: str | None = None
+        self._made: dict[str, list[str]] = {}
+        self.database = Database(self.path)
+        """All objects that are seen here."""
 
     def __repr__(self) -> str:
         return f"Integration({str(self.path)!r})"
@@ -115,6 +135,7 @@ class Integration:
         await to_end(skeleton.write, self.path)
         await session.borrow(self.path / "objects")
         base = await asyncio.to_thread(read_ref, session.path, "refs/coord/base")
+        self._root = base
         if base is not None:
             await self._set_attributes(base, session.path)
 
@@ -174,11 +195,31 @@ class Integration:
 
         Cancelled: nothing has moved; merging is a computation that only adds objects.
         """
-        tree, conflicts = await self._merged_tree(ours, theirs)
-        if conflicts is not None:
-            return MergeResult(None, conflicts)
-        text = commit_text(tree, [ours, theirs], author or self._identity, int(self._now()), message)
-        return MergeResult(await self._write(text, durable=durable), fast=base == ours)
+        text = _Text([ours, theirs], author or self._identity, int(self._now()), message)
+        oid = await to_end(self._in_place, ours, theirs, text, durable=durable)
+        if oid is None:
+            tree, conflicts = await self._merged_tree(ours, theirs)
+            if conflicts is not None:
+                return MergeResult(None, conflicts)
+            oid = await self._write(text.on(tree), durable=durable)
+        return MergeResult(oid, fast=base == ours)
+
+    def _in_place(self, ours: str, theirs: str, text: _Text, *, durable: bool) -> str | None:
+        """Merge without git and return the commit; None: git has to."""
+        if self._root is None:
+            return None
+        objects, database = self.path / "objects", self.database
+        try:
+            base = fork_point(database, self._root, ours, theirs)
+            root, mine, other = (database.commit(oid).tree for oid in (base, ours, theirs))
+            tree, written = merge_trees(database, objects, root, mine, other)
+        except Unclear:
+            return None
+        oid = write_loose(objects, "commit", text.on(tree or mine), self._algorithm)
+        self._made[oid] = written
+        if durable:
+            self._sync(oid)
+        return oid
 
     async def replay(self, ours: str, base: str, theirs: str, *, message: str) -> MergeResult:
         """Carry the change between two commits over to another, without the history before it; `sync` makes it durable.
@@ -212,7 +253,13 @@ class Integration:
             commits: Their ids.
         """
         for oid in commits:
-            await to_end(sync_loose, self.path / "objects", oid)
+            await to_end(self._sync, oid)
+
+    def _sync(self, commit: str) -> None:
+        """See to it that a merge commit is on the disk, after the trees that were made for it."""
+        for oid in (*self._made.get(commit, ()), commit):
+            sync_loose(self.path / "objects", oid)
+        self._made.pop(commit, None)
 
     async def _merged_tree(self, ours: str, theirs: str) -> tuple[str, tuple[Conflict, ...] | None]:
         """Return the merged tree, and what conflicts in it; None: nothing."""

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from coordstore.model import Check, Put
 from coordstore.session import State, events
+from coordstore.session.changes import ChangeState, change_in, move_of
 from coordstore.session.keys import agent_name
 from coordstore.session.values import as_object, as_value
+from coordstore_orchestrator.git.batch import missing
+from coordstore_orchestrator.git.errors import GitError
+from coordstore_orchestrator.git.names import is_oid
 from coordstore_orchestrator.merge.conflicts import as_record
 from coordstore_orchestrator.merge.filters import unfiltered
 from coordstore_orchestrator.merge.gate import changes, collisions, inspect
@@ -32,6 +36,8 @@ log = logging.getLogger(__name__)
 
 NAMED_FILES = 20
 """How many files a reason names."""
+REVIEWS_MAX = 5
+"""How many times a review may send a task's work back."""
 FILES_KEPT = 1000
 """How many files a record names."""
 
@@ -45,12 +51,18 @@ class _Verdict:
     files: tuple[str, ...] = ()
     work: str | None = None
     conflicts: tuple[Conflict, ...] = ()
+    sent_back: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return what is stored of it."""
         if self.tip is not None:
             return {"merged": True, "commit": self.tip}
-        found = {"work": self.work, "files": list(self.files[:FILES_KEPT]), "conflicts": as_record(self.conflicts)}
+        found: dict[str, Any] = {
+            "work": self.work,
+            "review": self.sent_back,
+            "files": list(self.files[:FILES_KEPT]),
+            "conflicts": as_record(self.conflicts),
+        }
         return {"merged": False, "refused": self.refused, **{name: value for name, value in found.items() if value}}
 
 
@@ -94,20 +106,58 @@ class Merger:
         if attempt is None or attempt.state is not State.COMPLETED:
             return 0  # what nobody's claim vouches for is not looked at
         tip = await self._session.store.get(view.keys.tip)  # the view may not show the merge before yet
-        onto = tip.value.decode() if tip else self._base
-        verdict = await self._try(task, attempt, onto)
+        onto = tip.value.decode(errors="replace") if tip else self._base
+        if not is_oid(onto):
+            message = f"the tip of session {view.session} is {onto!r}, which is no commit: nothing goes onto it"
+            raise GitError(message)
+        verdict = await self._verdict(task, attempt, onto)
         if verdict.refused:
             log.warning("work of %s left out: %s", action.agent, verdict.refused)
         return await self._record(view, attempt, verdict, tip.revision if tip else 0)
 
-    async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
+    async def turn_down(self, view: SessionView, action: Integrate, reason: str, *, again: bool) -> int:
+        """Record that a review left a task's work out, or sent it back to its agent; return the revision.
+
+        Args:
+            view: The session.
+            action: Whose work.
+            reason: Why.
+            again: Whether its agent gets another attempt; after several it does not.
+
+        Raises:
+            Conflict: The tip moved, or it is recorded already.
+            Fenced: Another orchestrator leads by now.
+        """
+        attempt = view.attempt(action.agent)
+        if attempt is None or attempt.state is not State.COMPLETED:
+            return 0
+        tip = await self._session.store.get(view.keys.tip)
+        verdict = _Verdict(None, reason, work=self._ends(attempt)[1], sent_back=again)
+        return await self._record(view, attempt, verdict, tip.revision if tip else 0)
+
+    async def _verdict(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
+        """Try it; a record that names no commit is refused: it must not end the run of all the others."""
+        try:
+            return await self._try(task, attempt, onto)
+        except GitError:
+            base, commit = self._ends(attempt)
+            if await missing(self._integration.path, [base, commit]):
+                return _Verdict(None, "its record names a commit that this session does not have")
+            raise
+
+    def _ends(self, attempt: Attempt) -> tuple[str, str]:
+        """Return where an attempt began and ended, by its records."""
         base = str(attempt.json("assignment").get("base") or self._base)
-        commit = str(attempt.result.get("commit") or base)
+        return base, str(attempt.result.get("commit") or base)
+
+    async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
+        base, commit = self._ends(attempt)
         if commit == base:
             return _Verdict(onto)
         scope = Scope.parse(task.spec.get("writes") or ())
-        changed = await changes(self._integration.path, base, commit)
-        broken = await inspect(self._integration.path, base, commit, scope.matches, changed=changed)
+        database = self._integration.database
+        changed = await changes(database, base, commit)
+        broken = await inspect(database, base, commit, scope.matches, changed=changed)
         broken = broken or await unfiltered(self._integration, changed)
         if broken:
             return _refused(broken)
@@ -117,7 +167,7 @@ class Merger:
             told = f"conflicts with what was merged before it, in {', '.join(files[:NAMED_FILES])}"
             return _Verdict(None, told, files, commit, merged.conflicts)
         added = [change.path for change in changed if change.added]
-        twins = await collisions(self._integration.path, added, merged.oid)
+        twins = await collisions(database, added, merged.oid)
         if twins:
             files = tuple(violation.path for violation in twins)
             found = tuple(Conflict(twin.path, "case", twin.sentence) for twin in twins)
@@ -131,7 +181,7 @@ class Merger:
         replaces = before.revision if before and earlier.get("returned") and earlier["agent"] != attempt.agent else 0
         returns = int(earlier.get("returns", 0))
         record: dict[str, Any] = {"agent": attempt.agent, **verdict.record(), "returns": returns}
-        if verdict.conflicts and returns < self._hand_back:
+        if (verdict.conflicts and returns < self._hand_back) or (verdict.sent_back and returns < REVIEWS_MAX):
             record |= {"returned": True, "returns": returns + 1}
         writes = [Put(keys.merged(attempt.task), as_value(record))]
         if verdict.tip is not None:
@@ -143,15 +193,22 @@ class Merger:
             # A later attempt, whoever made it, takes the place of this one.
             Check(keys.agent(agent_name(attempt.task, attempt.number + 1), "status"), revision=0),
         ]
-        told = events.Integrated(
-            merged=verdict.tip is not None,
-            commit=verdict.tip,
-            reason=verdict.refused,
-            files=verdict.files[:NAMED_FILES],
-        )
-        return await self._session.store.transact(
-            writes, checks, [self._session.event(attempt.agent, told)], self._fence
-        )
+        told: list[events.Event] = [
+            events.Integrated(
+                merged=verdict.tip is not None,
+                commit=verdict.tip,
+                reason=verdict.refused,
+                files=verdict.files[:NAMED_FILES],
+            )
+        ]
+        change = change_in(view, attempt.agent)
+        if change is not None and change.state is ChangeState.APPROVED:
+            state = ChangeState.REFUSED if verdict.tip is None else ChangeState.MERGED
+            writes.append(move_of(change, state, "coord", verdict.refused or ""))
+            checks.append(Check(change.entry.key, revision=change.entry.revision))
+            told.append(events.Reviewed(state=str(state), by="coord", comment=verdict.refused))
+        appends = [self._session.event(attempt.agent, event) for event in told]
+        return await self._session.store.transact(writes, checks, appends, self._fence)
 
 
 def _refused(broken: Sequence[Violation]) -> _Verdict:

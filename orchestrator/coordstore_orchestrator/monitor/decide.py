@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordstore.session import State
+from coordstore.session.changes import ChangeState, change_in
 from coordstore_orchestrator.merge.conflicts import as_hint
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def decide(view: SessionView) -> list[Action]:
             actions.append(EndLost(latest.agent))
         elif latest is not None and latest.state is State.COMPLETED:
             verdict = _verdict(view, task)
-            if not verdict:
+            if not verdict and not _in_review(view, latest.agent):
                 completed.append((latest.entries["status"].revision, Integrate(task.id, latest.agent)))
             elif verdict.get("returned"):
                 actions.append(Assign(task.id, task.next_attempt, as_hint(verdict)))
@@ -109,6 +110,11 @@ def settled(view: SessionView, task: Task) -> bool:
         verdict = _verdict(view, task)
         return bool(verdict) and not verdict.get("returned")
     return not retries_left(task)
+
+
+def _in_review(view: SessionView, agent: str) -> bool:
+    change = change_in(view, agent)
+    return change is not None and change.state is ChangeState.OPEN
 
 
 def _verdict(view: SessionView, task: Task) -> Mapping[str, Any]:

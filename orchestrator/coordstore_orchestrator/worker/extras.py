@@ -66,6 +66,8 @@ def copy_files(source: Path, worktree: Path, names: Sequence[str]) -> list[str]:
 class Ports:
     """Gives each agent of a worker a range of ports that no other agent of it has, and that nobody uses now.
 
+    Ranges are given in turn: one that was just given back, where connections may linger, is the last to be given again.
+
     Args:
         size: How many each gets.
     """
@@ -73,6 +75,7 @@ class Ports:
     def __init__(self, size: int) -> None:
         self._size = size
         self._taken: set[int] = set()
+        self._next = 0
         self._lock = threading.Lock()  # agents start at the same time, each asking on a thread of its own
 
     def take(self) -> range:
@@ -82,10 +85,13 @@ class Ports:
             ExtrasRefused: There is none left.
         """
         with self._lock:
-            for first in range(FIRST_PORT, LAST_PORT - self._size, self._size):
+            firsts = range(FIRST_PORT, LAST_PORT - self._size, self._size)
+            for turn in range(self._next, self._next + len(firsts)):
+                first = firsts[turn % len(firsts)]
                 ports = range(first, first + self._size)
                 if first not in self._taken and all(map(_is_free, ports)):
                     self._taken.add(first)
+                    self._next = turn + 1
                     return ports
         message = f"no {self._size} ports in a row are free between {FIRST_PORT} and {LAST_PORT}: lower worktree.ports"
         raise ExtrasRefused(message)

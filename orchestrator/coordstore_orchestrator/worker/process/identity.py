@@ -168,7 +168,7 @@ def find_marked(token: str) -> list[int]:
     return [process.pid for process in _marked(token)]
 
 
-async def end_leftovers(token: str, seconds: float = plumbing.PATIENCE) -> list[Leftover]:
+async def end_leftovers(token: str, seconds: float = plumbing.PATIENCE, session: str | None = None) -> list[Leftover]:
     """Kill every process that carries a run's token, and all below them.
 
     Only for a run whose worker is known to be dead. This process and its ancestors are spared. Cancelled, the
@@ -177,18 +177,20 @@ async def end_leftovers(token: str, seconds: float = plumbing.PATIENCE) -> list[
     Args:
         token: The run's token; an empty one marks nothing.
         seconds: When to give up on what does not die.
+        session: The session whose agents alone are meant, when the token comes from a record that others may have
+            written: one of another session's run kills nothing then.
 
     Returns:
         What was killed.
     """
-    return await asyncio.to_thread(_end_marked, token, seconds) if token else []
+    return await asyncio.to_thread(_end_marked, token, seconds, session) if token else []
 
 
-def _end_marked(token: str, seconds: float) -> list[Leftover]:
+def _end_marked(token: str, seconds: float, session: str | None) -> list[Leftover]:
     seen: dict[int, Leftover] = {}
 
     def find() -> list[proctree.Process]:
-        found = {process.pid: process for process in _marked(token)}
+        found = {process.pid: process for process in _marked(token, session)}
         spared = _ancestors()
         for pid in list(found):
             found |= {process.pid: process for process in proctree.below(pid, skip=spared)}
@@ -216,15 +218,15 @@ def _shares_our_group(pid: int) -> bool:
         return False
 
 
-def _marked(token: str) -> list[proctree.Process]:
-    wanted = f"{MARKER}={token}".encode()
+def _marked(token: str, session: str | None = None) -> list[proctree.Process]:
+    wanted = {f"{MARKER}={token}".encode()} | ({f"COORD_SESSION={session}".encode()} if session else set())
     spared = _ancestors()
     return [
         process
         for process in proctree.processes()
         if process.pid not in spared
         and process.state not in proctree.DEAD
-        and wanted in proctree.environment(process.pid)
+        and wanted <= set(proctree.environment(process.pid))
     ]
 
 
