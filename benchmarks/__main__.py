@@ -18,6 +18,7 @@ from benchmarks import (
     growth,
     merge,
     peers,
+    planning,
     recipes,
     watching,
 )
@@ -39,6 +40,7 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
     "etcd_clients": etcd_clients.measure,
     "merge": merge.measure,
     "recipes": recipes.measure,
+    "planning": planning.measure,
 }
 """By name; what each is given is the share of its full size, 1 for figures that count."""
 

@@ -18,7 +18,7 @@ def register_commands(register: RegisterCommand) -> None:
     here = "coordstore_orchestrator.cli"
     register("run", f"{here}.run:run", summary="Run a plan with parallel agents and merge their work.")
     register("worker", f"{here}.worker:worker", summary="Run agents on this host for a store's sessions.")
-    register("plan", f"{here}.plan:plan", summary="Check a plan, show an example or the plan format's schema.")
+    register("plan", f"{here}.plan:plan", summary="Make, check and show plans; print an example or the schema.")
     register("cancel", f"{here}.cancel:cancel", summary="Cancel a session, or some of its tasks.")
     register("retry", f"{here}.retry:retry", summary="Try tasks again that failed or were cancelled.")
     register("send", f"{here}.send:send", summary="Send a message to a task, an attempt, or the orchestrator.")

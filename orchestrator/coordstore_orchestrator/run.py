@@ -18,6 +18,7 @@ from coordstore.home import session_dir
 from coordstore.model import Put
 from coordstore.session import SessionView, State
 from coordstore.session.session import Session, as_value, now_text
+from coordstore.session.values import strings
 from coordstore_orchestrator.git.remote import Remote
 from coordstore_orchestrator.git.session import SessionRepository
 from coordstore_orchestrator.merge.final import FinalValidation
@@ -31,6 +32,7 @@ from coordstore_orchestrator.monitor.decide import over
 from coordstore_orchestrator.monitor.leadership import lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
 from coordstore_orchestrator.monitor.postmortem import write_postmortems
+from coordstore_orchestrator.plan.reserve import Reservations
 from coordstore_orchestrator.review.model import Tools
 from coordstore_orchestrator.review.registry import make_forge, make_reviewer
 from coordstore_orchestrator.review.reviews import PAUSE, Reviews
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from coordstore.session import Task
     from coordstore.store import CoordStore
     from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.git.user import UserRepository
@@ -78,6 +81,7 @@ class RunOptions:
             that the session was made with, if any.
         labels: Whose tasks this host's own workers serve, beside those without labels; None: all.
         standby: Called with who leads, when to stand by instead of being refused; None: be refused.
+        wait: Seconds to wait at most for sessions that may write the same files; 0: not at all.
     """
 
     home: Path
@@ -93,6 +97,7 @@ class RunOptions:
     remote: str | None = None
     labels: Sequence[str] | None = None
     standby: Callable[[Mapping[str, Any]], None] | None = None
+    wait: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +185,10 @@ class Run:
             Fenced: Another orchestrator took over meanwhile.
             LandRefused: The result ref was moved by somebody else.
             RemoteUnreachable: The repository that all hosts reach cannot be reached from this one.
+            ScopesTaken: Another session on this repository may write the same files.
         """
+        scopes = Reservations(self._session.store, await self._user.lineage(str(self._meta["base"])), is_dead)
+        await self._look_at_others(scopes)
         created = asyncio.ensure_future(self._session.create(self._meta, self._tasks))
         async with AsyncExitStack() as stack:
             guardian = await stack.enter_async_context(Guardian())
@@ -190,12 +198,27 @@ class Run:
             leadership = await stack.enter_async_context(leading)
             self._standing = None
             view = await self._take_over(leadership)
+            if not view.result.get("ended"):
+                await scopes.reserve(
+                    self._session.name,
+                    _writes(view.tasks),
+                    leadership.lease,
+                    holder=self._holder,
+                    fence=leadership.fence,
+                    wait=self._options.wait,
+                )
             tools = await self._prepare(view, leadership, guardian)
             view = await self._drive(view, tools)
             if over(view):
                 await through_outages(lambda: self._finish(view, tools), tools.leadership.lease)
             await release_epoch(self._user, self._session.name, tools.epoch)
         return await self._session.view()
+
+    async def _look_at_others(self, scopes: Reservations) -> None:
+        """Refuse a session whose files others write, before anything of it is created; unless it may wait for them."""
+        if self._options.wait or await self._session.store.get(self._session.keys.meta) is not None:
+            return
+        await scopes.look(self._session.name, {name: spec["writes"] for name, spec in self._tasks.items()})
 
     async def _prepare(self, view: SessionView, leadership: Leadership, guardian: Guardian) -> _Tools:
         """Make or reopen the session's repositories, and become the one who may land."""
@@ -370,6 +393,11 @@ class Run:
         if tools.remote is not None and found.tip is not None:
             await tools.remote.publish(tools.integration.path, found.tip)
         return found
+
+
+def _writes(tasks: Mapping[str, Task]) -> dict[str, list[str]]:
+    """Return the tasks' write scopes."""
+    return {name: strings(task.spec.get("writes")) for name, task in tasks.items()}
 
 
 def _final(view: SessionView, merged: list[str]) -> str:

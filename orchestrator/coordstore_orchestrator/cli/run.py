@@ -33,6 +33,7 @@ from coordstore_orchestrator.logs import log_to
 from coordstore_orchestrator.monitor.detect import check_thresholds
 from coordstore_orchestrator.monitor.recovery import known_policy
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
+from coordstore_orchestrator.plan.follow import followed
 from coordstore_orchestrator.review.registry import check_names
 from coordstore_orchestrator.run import Run, RunOptions
 from coordstore_orchestrator.tracing import open_traces
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from coordstore_orchestrator.plan import Plan
     from coordstore_orchestrator.tracing import Traces
 
-__all__ = ["labels_of", "load_checked", "run", "worker_limit"]
+__all__ = ["SLOTS", "labels_of", "load_checked", "run", "worker_limit"]
 
 SLOTS: Final = 8
 SLUG_MAX: Final = 40
@@ -77,6 +78,14 @@ SLUG_MAX: Final = 40
 @click.option("--agent", metavar="PROFILE", help="The agent of tasks that name none.")
 @click.option("--allow-unproven", is_flag=True, help="Also run agents that have not shown what they can do.")
 @click.option("--recovery", metavar="NAME", help="The policy of what follows a failed attempt [standard].")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Wait for sessions that write the same files [0].",
+)
+@click.option("--one-agent/--many-agents", "one", default=None, help="Whether one agent does all [what is faster].")
 @click.option("--review", metavar="NAME", help="Who reviews each change: person, validation, or an agent profile.")
 @click.option("--forge", metavar="NAME", help="Where changes are shown: local, github or gitlab [local].")
 @click.option("--no-merge", is_flag=True, help="Leave the result out of the repository.")
@@ -112,6 +121,9 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     log_to(await asyncio.to_thread(prepare_session_folder, options.home, name), name, [task.id for task in found.tasks])
     async with open_store(how["url"] or settings.store_url(repo)) as store:
         options = await _with_remote(store, user, how, options, meta)
+        free = options.slots if how["slots"] is None else None
+        found = await followed(store, name, found, one=how["one"], slots=free, say=display.say)
+        meta |= _meta(found, how["agent"])
         job = Run(store, user, name, meta, _tasks(found), options)
         _handle_signals(job, display)
         try:
@@ -145,6 +157,7 @@ def _options(
         seen=seen,
         copy=config.copy,
         ports=config.ports,
+        wait=how["wait"],
         labels=None if how["labels"] is None else labels_of(how["labels"]),
         standby=display.standby if how["standby"] else None,
     )

@@ -136,6 +136,17 @@ class UserRepository:
         )
         raise UnknownBase(message)
 
+    async def lineage(self, base: str = "HEAD") -> str:
+        """Return a name of the repository that all its clones share: the smallest id of its first commits.
+
+        A shallow clone knows other first commits than a whole one.
+
+        Args:
+            base: The commit whose history is looked at.
+        """
+        args = ["rev-list", "--max-parents=0", "--end-of-options", base]
+        return min((await self._ask(args) or base).split())
+
     async def is_dirty(self) -> int:
         """Return how many paths the user has changed and not committed (untracked ones count); 0: clean.
 
