@@ -11,11 +11,12 @@ import pytest
 from coordstore import hookspecs as library
 from coordstore_orchestrator.agents import hookspecs as agents
 from coordstore_orchestrator.plan import hookspecs as plans
+from coordstore_orchestrator.review import hookspecs as review
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 HOOKS: dict[str, Any] = {
     name: value
-    for module in (library, agents, plans)
+    for module in (library, agents, plans, review)
     for name, value in vars(module).items()
     if name.startswith("register_") and callable(value)
 }

@@ -92,10 +92,7 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     changes, base = await _changes(user, found, how), await user.resolve(found.base)
     name = how["session"] or _session_name(found.goal)
     display = RunDisplay(name, sys.stderr if how["as_json"] else sys.stdout, quiet=how["quiet"])
-    if dirty := await user.is_dirty():
-        display.say(f"{dirty} uncommitted changes of yours are not part of the base, {base[:10]}: no agent sees them")
-    for notice in await notices(user):
-        display.say(notice)
+    await _tell_of_checkout(user, base, display)
     limit = _worker_limit()
     slots = how["slots"] or limit or SLOTS
     options = RunOptions(
@@ -123,6 +120,14 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
     if how["as_json"]:
         print(json.dumps({"schema": 1, "store": _store(info), "sessions": [view.as_json()]}, ensure_ascii=False))
     return display.finish(view, plan, interrupted=job.interrupted, merged=not how["no_merge"])
+
+
+async def _tell_of_checkout(user: UserRepository, base: str, display: RunDisplay) -> None:
+    """Say what of the user's checkout the agents do not get."""
+    if dirty := await user.is_dirty():
+        display.say(f"{dirty} uncommitted changes of yours are not part of the base, {base[:10]}: no agent sees them")
+    for notice in await notices(user):
+        display.say(notice)
 
 
 def load_checked(path: Path, agent: str | None, profiles: Mapping[str, Profile]) -> Plan:
