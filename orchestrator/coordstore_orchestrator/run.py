@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordstore.errors import Conflict, CoordError, LeaseLost
@@ -40,64 +40,24 @@ from coordstore_orchestrator.review.reviews import Site as ReviewSite
 from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
 from coordstore_orchestrator.worker.extras import Ports
 from coordstore_orchestrator.worker.handin import save_left_work
-from coordstore_orchestrator.worker.permits import Limit
 from coordstore_orchestrator.worker.process import Guardian
 from coordstore_orchestrator.worker.process.identity import end_leftovers, is_dead, own_holder
 from coordstore_orchestrator.worker.steady import SteadySession, through_outages
 from coordstore_orchestrator.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Mapping
 
     from coordstore.session import Task
     from coordstore.store import CoordStore
-    from coordstore_orchestrator.agents import Profile
     from coordstore_orchestrator.git.user import UserRepository
     from coordstore_orchestrator.monitor.leadership import Leadership
     from coordstore_orchestrator.monitor.orchestrator import Integrator
+    from coordstore_orchestrator.options import RunOptions
 
-__all__ = ["Run", "RunOptions"]
+__all__ = ["Run"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What a run needs to know beyond the plan.
-
-    Args:
-        home: The repository's state folder.
-        slots: How many agents at a time.
-        limit: How many at a time on the whole store.
-        agent: The profile of tasks that name none, or None.
-        profiles: Agent profiles by name.
-        environ: The environment that agents' variables are taken from.
-        merge: Whether the result goes into the user's repository.
-        seen: Called with each view of the session, for display.
-        copy: Files that each worktree gets from the user's checkout.
-        ports: How many ports each agent gets.
-        remote: The repository that all hosts reach, by which workers elsewhere get and hand in work; None: the one
-            that the session was made with, if any.
-        labels: Whose tasks this host's own workers serve, beside those without labels; None: all.
-        standby: Called with who leads, when to stand by instead of being refused; None: be refused.
-        wait: Seconds to wait at most for sessions that may write the same files; 0: not at all.
-    """
-
-    home: Path
-    slots: int
-    agent: Any
-    profiles: Mapping[str, Profile]
-    environ: Mapping[str, str]
-    merge: bool = True
-    limit: Limit = field(default_factory=Limit)
-    seen: Callable[[SessionView], None] = field(default=lambda _view: None)
-    copy: Sequence[str] = ()
-    ports: int = 0
-    remote: str | None = None
-    labels: Sequence[str] | None = None
-    standby: Callable[[Mapping[str, Any]], None] | None = None
-    wait: float = 0
 
 
 @dataclass(frozen=True, slots=True)

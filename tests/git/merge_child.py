@@ -18,7 +18,8 @@ from coordstore.session import State
 from coordstore.session.session import Session
 from coordstore_orchestrator.git.session import SessionRepository
 from coordstore_orchestrator.git.user import UserRepository
-from coordstore_orchestrator.run import Run, RunOptions
+from coordstore_orchestrator.options import RunOptions
+from coordstore_orchestrator.run import Run
 from tests.git.queue import import_branches
 
 if TYPE_CHECKING:

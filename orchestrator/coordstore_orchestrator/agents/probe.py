@@ -15,7 +15,8 @@ from coordstore.plugins import open_store
 from coordstore.session import events
 from coordstore_orchestrator.git.run import git
 from coordstore_orchestrator.git.user import UserRepository
-from coordstore_orchestrator.run import Run, RunOptions
+from coordstore_orchestrator.options import RunOptions
+from coordstore_orchestrator.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

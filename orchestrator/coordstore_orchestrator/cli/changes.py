@@ -149,7 +149,8 @@ async def _drained(session: Session, repo: Path) -> SessionView:
     """Lead the session for as long as there is something to merge, and land it when all is settled."""
     from coordstore_orchestrator.agents.config import load_configuration
     from coordstore_orchestrator.git.user import UserRepository
-    from coordstore_orchestrator.run import Run, RunOptions
+    from coordstore_orchestrator.options import RunOptions
+    from coordstore_orchestrator.run import Run
 
     user, view = await UserRepository.discover(repo), await session.view()
     config = await asyncio.to_thread(load_configuration, user.top_level)

@@ -32,10 +32,11 @@ from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.logs import log_to
 from coordstore_orchestrator.monitor.detect import check_thresholds
 from coordstore_orchestrator.monitor.recovery import known_policy
+from coordstore_orchestrator.options import RunOptions
 from coordstore_orchestrator.plan import check_plan, load_plan, plan_digest
 from coordstore_orchestrator.plan.follow import followed
 from coordstore_orchestrator.review.registry import check_names
-from coordstore_orchestrator.run import Run, RunOptions
+from coordstore_orchestrator.run import Run
 from coordstore_orchestrator.tracing import open_traces
 from coordstore_orchestrator.worker.permits import Limit
 
