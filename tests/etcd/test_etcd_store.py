@@ -243,6 +243,11 @@ async def test_nobody_at_the_endpoint_is_unavailable_for_certain() -> None:
 
 @pytest.mark.req("C2")
 def test_doctor_tells_about_the_cluster(etcd_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    async def make() -> None:
+        async with open_store(etcd_url):
+            """The store is there now."""
+
+    asyncio.run(make())
     main(["doctor", etcd_url, "--json"])
     found = {finding["check"]: finding for finding in json.loads(capfd.readouterr().out)["findings"]}
     member = next(finding for check, finding in found.items() if check.startswith("member "))

@@ -171,6 +171,8 @@ async def test_a_directory_exchanged_under_a_handle_is_noticed(path: Path, url: 
     await fill(f"file:{other}")
     async with open_store(url) as store:
         await store.put("a", b"1")
+        assert isinstance(store, FileStore)
+        await store.shown()  # else its tree may still be written while the other store comes
         path.rename(path.with_name("gone"))
         if how == "replaced":
             shutil.copytree(other, path)

@@ -188,7 +188,10 @@ def tells_of_another_state(plant: Plant) -> None:
         (counts_lost_attempts, "though its attempt was cut off|cancelled by nobody"),
         (merges_without_checks, "merged twice|who does not lead|is not in it"),
         (runs_the_completed_again, "a completed task was given out again"),
-        (finishes_without_fence, r"went from \w+ to|without its claim|without a result|settled session was changed"),
+        (
+            finishes_without_fence,
+            r"went from \w+ to|without its claim|without a result|settled session was changed|that it still held",
+        ),
         (forgets_runners_that_break, "not settled|more than it has slots for"),
         (takes_more_than_it_has_slots_for, "more than it has slots for|more agents than slots"),
         (undoes_a_cancel, "a cancel was undone"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from coordstore.session.values import strings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -53,7 +55,10 @@ def _hint(record: Mapping[str, Any]) -> Iterator[str]:
         yield "The folder holds what it conflicts with. Do the task again on top of that, and keep what others did."
     if record.get("work"):
         yield f"Your earlier work is the commit {record['work']} (`git show {record['work']}`)."
-    for conflict in record.get("conflicts") or ():
+    conflicts = record.get("conflicts")
+    for conflict in conflicts if isinstance(conflicts, list) else ():
+        if not isinstance(conflict, dict):
+            continue  # somebody else wrote that
         yield f"\n{conflict.get('path')}: {conflict.get('message') or conflict.get('kind')}"
-        for hunk in conflict.get("hunks") or ():
+        for hunk in strings(conflict.get("hunks")):
             yield from (f"    {line}" for line in hunk.splitlines())
