@@ -13,6 +13,7 @@ import pytest
 from coordstore import open_store
 from coordstore.errors import CoordError, Corrupt, InvalidArgument, StoreReplaced, Unavailable, VersionMismatch
 from coordstore.model import Append, Put
+from coordstore_file.handle import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
