@@ -160,7 +160,7 @@ class Remote:
         """
         if await _has(into, oid):
             return
-        await self._tried(self._fetch, into, self.branch(agent), f"refs/coord/work/{agent}")
+        await self._tried(self._fetch, into, self.branch(agent), f"refs/coord/fetched/{agent}")
         if not await _has(into, oid):
             message = f"{self.url} has no commit {oid[:12]} of {agent}: somebody moved {self.branch(agent)}"
             raise RemoteUnreachable(message)
