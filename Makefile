@@ -23,14 +23,14 @@ demo: compiled  ## several agents at work on a real repository, merged at the en
 demo-hosts: compiled  ## three hosts (network namespaces, as root): one cut off and back, another one dead, all merged
 	@$(BIN)/python -m tests.hostlab.demo
 
-test: $(READY)  ## the whole suite, then the wheel on every Python at hand
+test: compiled  ## the whole suite, then the wheel on every Python at hand
 	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/python scripts/try_wheel.py
 
-test-agents: $(READY) $(AGENTS)/.ready  ## real agents, pinned and installed into .agents, against a scripted model on loopback
+test-agents: compiled $(AGENTS)/.ready  ## real agents, pinned and installed into .agents, against a scripted model on loopback
 	COORD_TEST_AGENTS=$(abspath $(AGENTS)) $(BIN)/python -m pytest tests/agents/real_agents.py $(PYTEST_ARGS)
 
-test-tooz: $(READY)  ## the test-suite of the library tooz, driven over ours
+test-tooz: compiled  ## the test-suite of the library tooz, driven over ours
 	$(BIN)/python scripts/tooz_suite.py
 
 lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
@@ -88,7 +88,7 @@ $(AGENTS)/.ready: $(PINS)/package.json $(PINS)/requirements.txt
 	$(AGENTS)/python/bin/python -m pip install --quiet --requirement $(PINS)/requirements.txt
 	@touch $@
 
-# Where bytecode is not written on import, a cold start would measure the compiler.
+# Where bytecode is not written on import, each of the many processes that are started would compile all of it.
 .PHONY: compiled
 compiled: $(READY)
-	@$(BIN)/python -m compileall -q coordstore backends orchestrator benchmarks
+	@$(BIN)/python -m compileall -q coordstore backends orchestrator benchmarks tests

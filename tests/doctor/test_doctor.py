@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,6 +148,16 @@ def test_a_store_in_use_is_healthy_and_goes_on(path: Path, doctor: Callable[...,
     process.communicate(timeout=20)
     assert process.returncode == 0
     assert (told.code, told.bad) == (0, set())
+
+
+def test_a_lock_that_is_let_go_after_a_while_is_no_trouble(path: Path, doctor: Callable[..., Told]) -> None:
+    with path.with_name(f"{path.name}-lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        holder = threading.Timer(1.0, fcntl.flock, (file, fcntl.LOCK_UN))
+        holder.start()
+        told = doctor(path)
+        holder.join()
+    assert not told.of("lock", "warning")
 
 
 BUSY = """
