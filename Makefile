@@ -12,7 +12,7 @@ PINS := tests/agents/pins
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-agents test-tooz lint bench faults faults-etcd faults-hosts demo-hosts docs format wheel clean
+.PHONY: help demo test test-wheel test-agents test-tooz lint bench faults faults-etcd faults-hosts demo-hosts docs format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -23,8 +23,10 @@ demo: compiled  ## several agents at work on a real repository, merged at the en
 demo-hosts: compiled  ## three hosts (network namespaces, as root): one cut off and back, another one dead, all merged
 	@$(BIN)/python -m tests.hostlab.demo
 
-test: compiled  ## the whole suite, then the wheel on every Python at hand
+test: compiled  ## the whole suite
 	$(BIN)/python -m pytest --numprocesses auto --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-wheel: $(READY)  ## the wheel, built, installed and tried on every Python at hand
 	$(BIN)/python scripts/try_wheel.py
 
 test-agents: compiled $(AGENTS)/.ready  ## real agents, pinned and installed into .agents, against a scripted model on loopback

@@ -183,6 +183,12 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist brings no type
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start two processes for each processor: half of the time a test waits for a lease to end or a disk to sync."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     """Hand out tests file by file when several processes run the suite."""
     return ByFile(config, log)
