@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import blockbuster
+import grpc
 import hypothesis
 import pytest
 from blockbuster import blockbuster as blockbuster_module
@@ -22,7 +24,7 @@ from sybil.parsers.rest import DocTestParser
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 OURS = ["coordstore", "coordstore_etcd", "coordstore_file", "coordstore_orchestrator", "coordstore_sqlite"]
 ALSO_BLOCKING: list[tuple[Any, str]] = [
@@ -89,12 +91,43 @@ def no_blocking_call(guard_against_blocking: blockbuster.BlockBuster) -> Iterato
     assert not blocked, f"blocking calls inside a coroutine: {', '.join(blocked)}; move them to a thread"
 
 
-@pytest.fixture(autouse=True)
-def no_channel_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Collect what a test of etcd left: grpc takes a lock when a channel goes, and must not in another test's loop."""
+# Channels ------------------------------------------------------------------------------------------------------------
+
+channels: list[ref[Any]] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def note_channels() -> Iterator[None]:
+    """Note every channel to an etcd that is made."""
+    patch = pytest.MonkeyPatch()
+    for name in ("insecure_channel", "secure_channel"):
+        patch.setattr(grpc.aio, name, noted(getattr(grpc.aio, name)))
     yield
-    if "etcd" in request.node.nodeid or any(name.startswith("etcd") for name in request.fixturenames):
+    patch.undo()
+
+
+def noted(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what makes a channel and notes it."""
+
+    def made(*args: Any, **options: Any) -> Any:
+        channel = make(*args, **options)
+        channels.append(ref(channel))
+        return channel
+
+    return made
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Any:
+    """Collect what is left of a test's channels when its fixtures are gone too.
+
+    With the last channel grpc waits for a thread of its own, and must not do so in another test's loop.
+    """
+    done = yield
+    if channels:
         gc.collect()
+        channels[:] = [channel for channel in channels if channel() is not None]
+    return done
 
 
 # Environment ---------------------------------------------------------------------------------------------------------
