@@ -76,13 +76,15 @@ class Cluster:
             OutcomeUnknown: No answer tells whether it was done.
             Unavailable: It was not done.
         """
-        end = self._loop.time() + self.address.timeout
+        now = self._loop.time()
+        end = now + self.address.timeout
         while True:
-            member = await self.ready(end)
+            member = self._standing(now) or await self.ready(end)
             call = member.call(method)
-            member.ask(self._loop.time())
+            now = self._loop.time()
+            member.ask(now)
             try:
-                return await call(request, timeout=max(end - self._loop.time(), 0.01), metadata=self._metadata)
+                return await call(request, timeout=max(end - now, 0.01), metadata=self._metadata)
             except grpc.aio.AioRpcError as error:
                 what = meaning(error)
                 if what is Meaning.LOST:
@@ -131,15 +133,8 @@ class Cluster:
         Raises:
             Unavailable: None does until `end`; nothing was sent.
         """
-        if asyncio.get_running_loop() is not self._loop:
-            message = "this store handle belongs to another event loop: open the store in each loop that uses it"
-            raise Unavailable(message)
-        member = self._members[self._at]
-        if member.silent(self._loop.time()) > TRY:
-            self.pass_over(member)
-            member = self._members[self._at]
-        if member.stands() and not self._closed:
-            return member
+        if (standing := self._standing(self._loop.time())) is not None:
+            return standing
         pause, failed = _PAUSE[0], 0
         while True:
             if self._closed:
@@ -156,6 +151,17 @@ class Cluster:
                 await asyncio.gather(*(each.renew() for each in self._members))
                 await asyncio.sleep(min(pause, max(end - self._loop.time(), 0)))
                 pause = min(2 * pause, _PAUSE[1])
+
+    def _standing(self, now: float) -> Member | None:
+        """Return the member that is asked if its channel stands, passing over one that is silent."""
+        if asyncio.get_running_loop() is not self._loop:
+            message = "this store handle belongs to another event loop: open the store in each loop that uses it"
+            raise Unavailable(message)
+        member = self._members[self._at]
+        if member.silent(now) > TRY:
+            self.pass_over(member)
+            member = self._members[self._at]
+        return member if member.stands() and not self._closed else None
 
     def pass_over(self, member: Member) -> None:
         """Ask the next one from now on, when it is still this one that is asked."""

@@ -59,22 +59,31 @@ class Writer:
         self._layout: Layout = reader.layout
         self._heads: dict[str, Head] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # What is asked for most often, one put, is filled in here each time and takes no new message.
+        self._one_put = messages.TxnRequest(success=[messages.RequestOp(put=messages.PutRequest())])
+        self._put = self._one_put.success[0].put
 
     def commit(self, txn: Transaction) -> Awaitable[Committed]:
         """Apply a transaction; appends to one stream wait for each other, so that they do not fail in turn."""
         if txn.appends:
             return self._append(txn)
-        if txn.checks or txn.fence or len(txn.writes) > 1:
+        if txn.checks or txn.fence or len(txn.writes) != 1:
             return self._commit(txn, ())
         return self._one(txn)
 
     async def _one(self, txn: Transaction) -> Committed:
         """Do what is asked for most often: one write on no condition but that this still is the store."""
-        request = messages.TxnRequest(success=[self._write(write) for write in txn.writes])
-        answer = await self.send(txn, self._reader.guard + request.SerializeToString())
+        write = txn.writes[0]
+        if isinstance(write, Put):
+            put = self._put
+            put.key, put.value, put.lease = self._layout.key(write.key), write.value, write.lease or 0
+            request = self._one_put.SerializeToString()
+        else:
+            request = messages.TxnRequest(success=[self._write(write)]).SerializeToString()
+        answer = await self.send(txn, self._reader.guard + request)
         if not answer.succeeded:
             raise self._reader.gone()
-        return Committed(answer.header.revision, _deleted(answer))
+        return Committed(answer.header.revision, 0 if isinstance(write, Put) else _deleted(answer))
 
     async def _append(self, txn: Transaction) -> Committed:
         streams = sorted({append.stream for append in txn.appends})
