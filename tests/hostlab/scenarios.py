@@ -6,12 +6,14 @@ import asyncio
 import json
 import random
 import signal
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from coordstore import open_store
 from coordstore.errors import Conflict
 from coordstore_orchestrator.worker.steady import SteadySession
+from coordstore_orchestrator.worker.worker import LEASE_TTL
 from tests.hostlab.lab import eventually
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ __all__ = ["SCENARIOS", "Scenario", "fill"]
 Scenario: TypeAlias = "Callable[[Lab], list[str]]"
 TASKS: Final = 6
 CLAIMANTS: Final = 32
+GRACE: Final = 2.0
+"""Seconds after a dead worker's lease in which its work is assigned anew, while the leader of etcd lives."""
 
 
 def fill(folder: Path) -> None:
@@ -79,10 +83,21 @@ def happy(lab: Lab) -> list[str]:
 
 
 def worker_killed(lab: Lab) -> list[str]:
-    """A worker dies with all it runs."""
+    """A worker dies with all it runs, which is assigned anew within two seconds after its lease."""
     leader, two, *_ = under_way(lab)
     two.kill()
-    return judged(lab, leader)
+    died = time.monotonic()
+    lost = [agent.partition(".")[0] for agent in lab.running("h2")]
+    eventually(lambda: assigned_anew(lab, lost), f"{lost} are assigned anew")
+    took = time.monotonic() - died
+    late = [f"{lost} were assigned anew after {took:.1f} s"] if took > LEASE_TTL + GRACE else []
+    return [*late, *judged(lab, leader)]
+
+
+def assigned_anew(lab: Lab, lost: list[str]) -> bool:
+    """Tell whether all of some tasks have had another attempt."""
+    tasks = lab.tasks()
+    return all(len(tasks[name]["attempts"]) > 1 for name in lost)
 
 
 def orchestrator_killed(lab: Lab) -> list[str]:
