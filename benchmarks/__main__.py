@@ -20,6 +20,7 @@ from benchmarks import (
     peers,
     planning,
     recipes,
+    two_hosts,
     watching,
 )
 from benchmarks.table import format_table
@@ -41,6 +42,7 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
     "merge": merge.measure,
     "recipes": recipes.measure,
     "planning": planning.measure,
+    "two_hosts": two_hosts.measure,
 }
 """By name; what each is given is the share of its full size, 1 for figures that count."""
 

@@ -20,6 +20,7 @@ CLAIMS = {
     "appends": ["one writer: File", "one writer: SQLite", "callers: SQLite", "processes: File", "processes: SQLite"],
     "watching": ["delivery to another process: File", "idle watcher's processor time: SQLite"],
     "etcd": ["etcd"],
+    "two_hosts": ["workers on two other hosts"],
     "planning": ["check of a plan", "reservation of its scopes"],
     "growth": ["cost at 10,000 events and 100 keys: File", "memory of a reader that follows", "keys: SQLite"],
 }

@@ -11,7 +11,7 @@ from coordstore.session import State
 from coordstore.session.session import Session
 from coordstore.testing import MemoryStore
 from coordstore_orchestrator.merge.final import FinalValidation
-from coordstore_orchestrator.merge.merger import Merger
+from coordstore_orchestrator.merge.merger import Exchange, Merger
 from coordstore_orchestrator.merge.scratch import Scratch
 from coordstore_orchestrator.merge.validate import Validator
 from coordstore_orchestrator.monitor.decide import Integrate
@@ -58,8 +58,8 @@ class Queue:
         await claim.finish(State.COMPLETED, {"code": "completed", "commit": commit})
         return agent
 
-    def merger(self, hand_back: int = 0) -> Merger:
-        return Merger(self.session, self.leadership, self.world.integration, self.world.base, hand_back)
+    def merger(self, hand_back: int = 0, exchange: Exchange | None = None) -> Merger:
+        return Merger(self.session, self.leadership, self.world.integration, self.world.base, hand_back, exchange)
 
     async def merge(self, *agents: str) -> SessionView:
         merger = self.merger()

@@ -9,11 +9,12 @@ import pytest
 
 from coordstore.errors import InvalidArgument
 from coordstore_orchestrator.git.errors import LandRefused
-from coordstore_orchestrator.git.remote import Remote, RemoteUnreachable, default_url, url_of
+from coordstore_orchestrator.git.remote import Remote, RemoteLacks, RemoteUnreachable, default_url, url_of
 from coordstore_orchestrator.git.user import UserRepository
 from coordstore_orchestrator.merge.remote import RemoteLanding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 WHO = ("-c", "user.name=T", "-c", "user.email=t@example.invalid")
@@ -74,8 +75,35 @@ async def test_a_commit_goes_from_host_to_host(ground: Ground) -> None:
 async def test_what_the_store_records_counts_and_not_what_the_ref_holds(ground: Ground) -> None:
     remote = ground.remote()
     await remote.push_branch(ground.here, "t.1", ground.base)  # a zombie's
-    with pytest.raises(RemoteUnreachable, match="somebody moved"):
+    with pytest.raises(RemoteLacks, match="somebody moved"):
         await remote.fetch_branch(ground.other, "t.1", ground.tip)
+
+
+@pytest.mark.req("W9")
+async def test_more_work_comes_along_in_one_fetch(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[Mapping[str, str]] = []
+    fetch = Remote._fetch
+
+    async def counted(self: Remote, into: Path, refs: Mapping[str, str]) -> None:
+        fetched.append(refs)
+        await fetch(self, into, refs)
+
+    monkeypatch.setattr(Remote, "_fetch", counted)
+    remote = ground.remote()
+    await remote.push_branch(ground.here, "t.1", ground.base)
+    await remote.push_branch(ground.here, "u.1", ground.tip)
+    await remote.fetch_branch(ground.other, "t.1", ground.base, {"u.1": ground.tip})
+    await remote.fetch_branch(ground.other, "u.1", ground.tip)
+    assert len(fetched) == 1
+
+
+async def test_work_that_is_not_there_keeps_no_other_from_coming(ground: Ground) -> None:
+    remote = ground.remote()
+    await remote.push_branch(ground.here, "t.1", ground.tip)
+    await remote.fetch_branch(ground.other, "t.1", ground.tip, {"gone.1": "1" * 40})
+    assert git(ground.other, "log", "-1", "--format=%s", ground.tip) == "tip"
+    with pytest.raises(RemoteLacks, match="couldn't find remote ref"):
+        await remote.fetch_branch(ground.other, "gone.1", "1" * 40, {"t.1": ground.tip})
 
 
 async def test_what_is_not_there_is_said_with_its_place(ground: Ground) -> None:

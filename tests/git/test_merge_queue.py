@@ -13,6 +13,7 @@ import pytest
 
 from coordstore.errors import Conflict, Fenced
 from coordstore.session import State
+from coordstore_orchestrator.git.remote import RemoteLacks, RemoteUnreachable
 from coordstore_orchestrator.merge.conflicts import as_hint, as_record
 from coordstore_orchestrator.merge.final import FinalValidation
 from coordstore_orchestrator.merge.integrate import Conflict as MergeConflict
@@ -21,7 +22,7 @@ from coordstore_orchestrator.monitor.decide import Assign, Integrate, decide
 from tests.git.queue import Queue, import_branches, import_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from coordstore.session import SessionView
 
@@ -190,6 +191,40 @@ async def test_work_that_conflicts_goes_back_so_often_and_no_more(world: Any) ->
     assert "(two.1) conflicts with what was merged before it, in src/a.py" in hint
     assert "<<<<<<<" in hint
     assert f"git show {records[0]['work']}" in hint
+
+
+@pytest.mark.req("G1", "W9")
+async def test_a_remote_that_does_not_answer_says_nothing_about_the_work(world: Any) -> None:
+    """One that answers, and has no such work, does; whatever waits is asked for with the first."""
+    asked: list[set[str]] = []
+
+    class Answers:
+        error: type[RemoteUnreachable] | None = RemoteUnreachable
+
+        async def fetch_branch(self, into: Path, agent: str, oid: str, others: Mapping[str, str] | None = None) -> None:
+            asked.append({agent, *(others or {})})
+            if self.error is not None and oid == absent:
+                raise self.error(oid)
+
+        async def publish(self, source: Path, oid: str) -> None:
+            pass
+
+    absent = "1" * len(world.base)
+    async with Queue(world).open({"gone": {}, "here": {}}) as queue:
+        await queue.complete("gone", absent)
+        await queue.complete("here", await world.work("here.1", here="x\n"))
+        exchange = Answers()
+        merger = queue.merger(exchange=exchange)
+        with pytest.raises(RemoteUnreachable):
+            await merger.integrate(await queue.session.view(), Integrate("gone", "gone.1"))
+        assert not (await queue.session.view()).merged("gone")
+        exchange.error = RemoteLacks
+        for task in ("gone", "here"):
+            await merger.integrate(await queue.session.view(), Integrate(task, f"{task}.1"))
+        view = await queue.session.view()
+    assert asked == [{"gone.1", "here.1"}, {"gone.1", "here.1"}, {"here.1"}]
+    assert "a commit that this session does not have" in str(view.left_out("gone"))
+    assert view.merged("here")["merged"]
 
 
 @pytest.mark.req("G1")

@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from coordstore.errors import InvalidArgument
+from coordstore_orchestrator.git.batch import missing
 from coordstore_orchestrator.git.errors import GitError, LandRefused
 from coordstore_orchestrator.git.names import checked
 from coordstore_orchestrator.git.run import git, text_of
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from coordstore_orchestrator.git.run import GitResult
     from coordstore_orchestrator.git.user import UserRepository
 
-__all__ = ["Remote", "RemoteUnreachable", "default_url", "url_of"]
+__all__ = ["Remote", "RemoteLacks", "RemoteUnreachable", "default_url", "url_of"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +46,11 @@ _MISSING: Final = "couldn't find remote ref"
 
 
 class RemoteUnreachable(GitError):
-    """The repository that all hosts share does not answer, or does not have what it must have."""
+    """The repository that all hosts share does not answer."""
+
+
+class RemoteLacks(RemoteUnreachable):
+    """The repository that all hosts share answers, and does not have what it must have."""
 
 
 def url_of(text: str) -> str:
@@ -131,8 +137,8 @@ class Remote:
         Raises:
             RemoteUnreachable: It could not be had.
         """
-        if not await _has(into, oid):
-            await self._tried(self._fetch, into, self.base(oid), f"refs/coord/base-{oid}" if keep else "")
+        if await missing(into, [oid]):
+            await self._tried(self._fetch, into, {self.base(oid): f"refs/coord/base-{oid}" if keep else ""})
 
     async def push_branch(self, source: Path, agent: str, oid: str) -> None:
         """Bring an attempt's work to the remote.
@@ -147,23 +153,32 @@ class Remote:
         """
         await self._tried(self.push, source, {self.branch(agent): oid})
 
-    async def fetch_branch(self, into: Path, agent: str, oid: str) -> None:
+    async def fetch_branch(self, into: Path, agent: str, oid: str, others: Mapping[str, str] | None = None) -> None:
         """Have the commit that an attempt ended at in a repository here.
 
         Args:
             into: The git directory.
             agent: Whose.
             oid: The commit that the store records.
+            others: More of these, by agent, that come along if they can: one fetch costs as much as many.
 
         Raises:
-            RemoteUnreachable: It could not be had, or the remote has another work under that name.
+            RemoteLacks: The remote has no work under that name, or another one.
+            RemoteUnreachable: It does not answer.
         """
-        if await _has(into, oid):
+        works = {**(others or {}), agent: oid}
+        lacking = set(await missing(into, list(works.values())))
+        if oid not in lacking:
             return
-        await self._tried(self._fetch, into, self.branch(agent), f"refs/coord/fetched/{agent}")
-        if not await _has(into, oid):
+        if len(lacking) > 1:
+            with suppress(GitError):  # one that is not there spoils it for all
+                await self._fetch(into, {self.branch(each): _fetched(each) for each in works if works[each] in lacking})
+            if not await missing(into, [oid]):
+                return
+        await self._tried(self._fetch, into, {self.branch(agent): _fetched(agent)})
+        if await missing(into, [oid]):
             message = f"{self.url} has no commit {oid[:12]} of {agent}: somebody moved {self.branch(agent)}"
-            raise RemoteUnreachable(message)
+            raise RemoteLacks(message)
 
     # --- refs -------------------------------------------------------------------------------------------
 
@@ -222,11 +237,13 @@ class Remote:
         Raises:
             RemoteUnreachable: It could not be had.
         """
-        await self._tried(self._fetch, into, ref, name)
+        await self._tried(self._fetch, into, {ref: name})
 
-    async def _fetch(self, into: Path, ref: str, name: str) -> None:
+    async def _fetch(self, into: Path, refs: Mapping[str, str]) -> None:
         args = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--force"]
-        await self._git([*args, "--", self.url, f"{ref}:{name}" if name else ref], into)
+        await self._git(
+            [*args, "--", self.url, *(f"{ref}:{name}" if name else ref for ref, name in refs.items())], into
+        )
 
     async def _git(self, args: Sequence[str], git_dir: Path | None = None) -> GitResult:
         try:
@@ -242,15 +259,15 @@ class Remote:
             try:
                 return await do(*args, **more)
             except GitError as error:
-                if pause is None or _MISSING in error.stderr or _REJECTED.search(error.stderr):
+                lacks = _MISSING in error.stderr
+                if pause is None or lacks or _REJECTED.search(error.stderr):
                     message = f"the repository that all hosts share, {self.url}, is of no use here: {error}"
-                    raise RemoteUnreachable(message, stderr=error.stderr) from error
+                    raise (RemoteLacks if lacks else RemoteUnreachable)(message, stderr=error.stderr) from error
                 log.info("%s; trying again in %g s", error, pause)
                 await asyncio.sleep(pause)
         raise AssertionError
 
 
-async def _has(git_dir: Path, oid: str) -> bool:
-    """Tell whether a commit is in a repository, with all that it needs."""
-    found = await git(["cat-file", "-e", f"{oid}^{{commit}}"], git_dir=git_dir, check=False)
-    return found.returncode == 0
+def _fetched(agent: str) -> str:
+    """Return the ref that keeps an attempt's work here."""
+    return f"refs/coord/fetched/{agent}"

@@ -15,6 +15,7 @@ from coordstore.session.values import as_object, as_value
 from coordstore_orchestrator.git.batch import missing
 from coordstore_orchestrator.git.errors import GitError
 from coordstore_orchestrator.git.names import is_oid
+from coordstore_orchestrator.git.remote import RemoteLacks, RemoteUnreachable
 from coordstore_orchestrator.merge.conflicts import as_record
 from coordstore_orchestrator.merge.filters import unfiltered
 from coordstore_orchestrator.merge.gate import changes, collisions, inspect
@@ -22,7 +23,7 @@ from coordstore_orchestrator.merge.integrate import Conflict
 from coordstore_orchestrator.plan.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from coordstore.session import Attempt, SessionView, Task
@@ -42,6 +43,8 @@ REVIEWS_MAX = 5
 """How many times a review may send a task's work back."""
 FILES_KEPT = 1000
 """How many files a record names."""
+BROUGHT_MAX = 64
+"""How many attempts' work is brought here at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ class _Verdict:
 class Exchange(Protocol):
     """What brings work and integrated commits from host to host."""
 
-    async def fetch_branch(self, into: Path, agent: str, oid: str) -> None:
-        """Have the commit that an attempt ended at in a repository here."""
+    async def fetch_branch(self, into: Path, agent: str, oid: str, others: Mapping[str, str] | None = None) -> None:
+        """Have the commit that an attempt ended at in a repository here, and those of others if they can be had."""
 
     async def publish(self, source: Path, oid: str) -> None:
         """Make a commit one that attempts on all hosts, and another leader, can start from."""
@@ -115,6 +118,7 @@ class Merger:
         Raises:
             Conflict: The tip moved, or it is recorded already.
             Fenced: Another orchestrator leads by now.
+            RemoteUnreachable: Its work could not be fetched, or the merge not be published: nothing is recorded.
         """
         task = view.tasks[action.task]
         attempt = view.attempt(action.agent)
@@ -125,7 +129,7 @@ class Merger:
         if not is_oid(onto):
             message = f"the tip of session {view.session} is {onto!r}, which is no commit: nothing goes onto it"
             raise GitError(message)
-        verdict = await self._verdict(task, attempt, onto)
+        verdict = await self._verdict(view, task, attempt, onto)
         if verdict.refused:
             log.warning("work of %s left out: %s", action.agent, verdict.refused)
         return await self._record(view, attempt, verdict, tip.revision if tip else 0)
@@ -150,11 +154,14 @@ class Merger:
         verdict = _Verdict(None, reason, work=self._ends(attempt)[1], sent_back=again)
         return await self._record(view, attempt, verdict, tip.revision if tip else 0)
 
-    async def _verdict(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
+    async def _verdict(self, view: SessionView, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         """Try it; a record that names no commit is refused: it must not end the run of all the others."""
         try:
+            await self._bring_waiting(view, attempt)
             return await self._try(task, attempt, onto)
-        except GitError:
+        except GitError as error:
+            if isinstance(error, RemoteUnreachable) and not isinstance(error, RemoteLacks):
+                raise  # which says nothing about the work
             base, commit = self._ends(attempt)
             if await missing(self._integration.path, [base, commit]):
                 return _Verdict(None, "its record names a commit that this session does not have")
@@ -170,11 +177,21 @@ class Merger:
         if self._exchange is not None:
             await self._exchange.fetch_branch(self._integration.path, agent, commit)
 
+    async def _bring_waiting(self, view: SessionView, first: Attempt) -> None:
+        """Have an attempt's work here, and with it that of those which wait to be merged after it."""
+        if self._exchange is None:
+            return
+        latest = (task.latest for task in view.tasks.values() if not view.merged(task.id))
+        waiting = [each for each in latest if each is not None and each.state is State.COMPLETED]
+        ends = {each.agent: self._ends(each) for each in (*waiting[:BROUGHT_MAX], first)}
+        works = {agent: commit for agent, (base, commit) in ends.items() if commit != base and is_oid(commit)}
+        if (commit := works.pop(first.agent, None)) is not None:
+            await self._exchange.fetch_branch(self._integration.path, first.agent, commit, works)
+
     async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         base, commit = self._ends(attempt)
         if commit == base:
             return _Verdict(onto)
-        await self.bring(attempt.agent, commit)
         scope = Scope.parse(task.spec.get("writes") or ())
         database = self._integration.database
         changed = await changes(database, base, commit)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from coordstore.errors import Conflict, InvalidArgument, InvalidTransition, OutcomeUnknown, Unavailable
 from coordstore.session import SessionView, State
 from coordstore.store import SystemClock
+from coordstore_orchestrator.git.remote import RemoteUnreachable
 from coordstore_orchestrator.monitor.backoff import Backoff
 from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate, decide, over
 from coordstore_orchestrator.monitor.fallback import AddTask
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 
 PAUSE: Final = 0.3
 """Seconds after which is decided anew what the store did not take."""
-OUTAGES: Final = (Unavailable, OutcomeUnknown)
-"""What passes, as when a cluster chooses another leader; if it does not, the lease ends."""
+OUTAGES: Final = (Unavailable, OutcomeUnknown, RemoteUnreachable)
+"""What passes, as when a cluster chooses another leader or a network is down."""
 MERGES_ONLY = (Integrate, EndLost)
 """What a draining orchestrator still does."""
 
