@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -144,7 +144,7 @@ def create(fs: FileSystem, layout: Layout, boot: bytes) -> None:
     for folder in (layout.log, layout.snapshots):
         if fs.find(folder) is None:
             fs.mkdir(folder)
-    store_id = secrets.token_bytes(16)
+    store_id = os.urandom(16)
     log = Log(fs, layout.log, layout.draft, store_id)
     try:
         for number in log.numbers():

@@ -184,6 +184,8 @@ def _revision_of(journal: Journal, homes: Reader, name: str, sequence: int) -> i
     stream = journal.replica.streams[name]
     if sequence > stream.head:
         return None
+    if sequence == 1:
+        return stream.born
     if sequence > stream.home.upto:
         return decode(journal.log.frame(unpack_place(stream.place(sequence))).content).revision
     known = [file.revision for file in stream.home.files if file.sequence == sequence]

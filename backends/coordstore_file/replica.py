@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Home", "HomeFile", "Replica", "Stream"]
 
-_RECENT: Final = 1024
+_RECENT: Final = 4096
 """Commits that are kept whole, at most."""
 _RECENT_BYTES: Final = 1024 * 1024
 

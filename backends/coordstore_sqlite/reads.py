@@ -138,10 +138,20 @@ def heads(at: Cut, prefix: str) -> dict[str, int]:
 def follow_start(at: Cut, prefix: str, after: Mapping[str, int]) -> FollowStart:
     """Return where a follow begins; see `FeedSource.follow_start`."""
     spans = _spans(at, prefix)
+    if not after:
+        return FollowStart(spans, at.revision, _first_revisions(at, prefix))
     wanted = ((name, max(after.get(name, 0) + 1, first)) for name, (first, head) in spans.items() if head)
     sql = "SELECT revision FROM records WHERE stream = ? AND sequence = ?"
     found = [at.database.execute(sql, place).fetchone() for place in wanted]
     return FollowStart(spans, at.revision, [row[0] for row in found if row is not None])
+
+
+def _first_revisions(at: Cut, prefix: str) -> list[int]:
+    """Return the lowest revision of a record that is still there, if there is one: in one question, not one a stream."""
+    where, bounds = covered("name", prefix)
+    joined = "records ON stream = name AND sequence = first"
+    row = at.database.execute(f"SELECT min(revision) FROM streams JOIN {joined} WHERE {where}", bounds).fetchone()  # noqa: S608  (ours)
+    return [] if row[0] is None else [row[0]]
 
 
 _ENTRY = "SELECT key, revision, create_revision, lease, checksum, value FROM entries"

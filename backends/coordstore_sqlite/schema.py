@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -157,7 +156,7 @@ def _build(path: Path) -> None:
         database.execute(f"PRAGMA user_version={FORMAT}")
         database.executescript(f"BEGIN;{_TABLES}COMMIT;")
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        first = (FORMAT, secrets.token_hex(16), created)
+        first = (FORMAT, os.urandom(16).hex(), created)
         database.execute("INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0)", first)
         database.executemany("INSERT INTO about (text) VALUES (?)", ((line,) for line in _ABOUT))
         database.execute("PRAGMA journal_mode=WAL")

@@ -7,7 +7,8 @@ import json
 import sys
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -17,7 +18,7 @@ from coordstore.cli.reading import NoSuchAgent, choose_session, one_session, wat
 from coordstore.cli.telling import TELLERS, event_line, parse_event
 from coordstore.cli.text import Style
 from coordstore.cli.times import local_day, moment, parse_time
-from coordstore.session.cursor import read_events
+from coordstore.session.cursor import take_events
 from coordstore.session.keys import SESSION_STREAM, SessionKeys
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from coordstore.store import CoordStore
 
 __all__ = ["events"]
+
+FEW: Final = 20
+"""Agents whose events are read one agent after the other; of more than that, in one pass over all."""
 
 
 class Wanted(NamedTuple):
@@ -46,9 +50,13 @@ class Wanted(NamedTuple):
     by_sequence: bool
     since: datetime | None
 
+    def of(self, agent: str) -> bool:
+        """Tell whether events of an agent can be wanted."""
+        return not self.agents or agent in self.agents or agent.rpartition(".")[0] in self.agents
+
     def has(self, agent: str, record: Record, event: dict[str, Any]) -> bool:
         """Tell whether an event is wanted."""
-        if self.agents and not self.agents & {agent, agent.rpartition(".")[0]}:
+        if not self.of(agent):
             return False
         place = record.sequence if self.by_sequence else record.revision
         if place <= self.position or (self.types and event["type"] not in self.types):
@@ -155,33 +163,43 @@ async def _events(url: str, session: str | None, wanted: Wanted, style: Style | 
         name = await choose_session(store, session)
         if store is None:
             return
-        if wanted.agents:
-            await _check_agents(store, name, wanted.agents)
         printer = Printer(name, wanted, style)
         prefix = SessionKeys(name).events + "/"
-        printer.agent_width = max([10, *(len(stream) - len(prefix) for stream in await store.heads(prefix))])
+        there = [stream.removeprefix(prefix) for stream in await store.heads(prefix)]
+        if wanted.agents:
+            await _check_agents(store, name, wanted.agents, there)
+        printer.agent_width = max([10, *map(len, there)])
         if follow:
             await _follow(store, name, printer)
         else:
-            for record in (await read_events(store, name))[0]:
-                printer.take(record)
+            await _print(store, prefix, [agent for agent in there if wanted.of(agent)], printer)
     unknown = sorted(wanted.types - TELLERS.keys())
     if unknown and not printer.printed:
         notice(f"no event is of type {', '.join(unknown)}; known are {', '.join(TELLERS)}")
 
 
-async def _check_agents(store: CoordStore, session: str, agents: Collection[str]) -> None:
+async def _print(store: CoordStore, prefix: str, agents: Collection[str], printer: Printer) -> None:
+    """Print what is recorded of some agents: a few of them without reading the others."""
+    if len(agents) > FEW:
+        await take_events(store, prefix, printer.take)
+        return
+    found: list[Record] = []
+    for agent in agents:
+        await take_events(store, prefix + agent, found.append)
+    for record in sorted(found, key=attrgetter("revision")):
+        printer.take(record)
+
+
+async def _check_agents(store: CoordStore, session: str, agents: Collection[str], there: Collection[str]) -> None:
     """Refuse agents that the session does not have.
 
     Raises:
         NoSuchAgent: Those that have events are named.
     """
-    prefix = SessionKeys(session).events + "/"
-    there = {stream.removeprefix(prefix) for stream in await store.heads(prefix)}
-    known = there | {name.rpartition(".")[0] for name in there} | (await one_session(store, session)).tasks.keys()
-    if unknown := sorted(set(agents) - known):
+    unknown = set(agents).difference(there, (name.rpartition(".")[0] for name in there))
+    if unknown and (unknown := unknown.difference((await one_session(store, session)).tasks)):
         names = ", ".join(sorted(there)) or "none yet"
-        message = f"session {session} has no agent {', '.join(unknown)}: those with events are {names}"
+        message = f"session {session} has no agent {', '.join(sorted(unknown))}: those with events are {names}"
         raise NoSuchAgent(message)
 
 

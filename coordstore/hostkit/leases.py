@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import struct
 import zlib
 from dataclasses import dataclass
@@ -140,7 +139,7 @@ class LeaseFile(LockedFile):
         """
         with self._locked():
             deadline = self._now() + ttl * _NANO
-            slot = LeaseSlot(secrets.randbits(62) | 1, ttl, deadline, _LIVE)
+            slot = LeaseSlot(int.from_bytes(os.urandom(8)) >> 2 | 1, ttl, deadline, _LIVE)
             place = self._free_place()
             self._write_slot(place, slot)
             self._write_due(min(deadline, self._header() or 0))

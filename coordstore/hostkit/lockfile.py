@@ -1,15 +1,15 @@
 """Files under a flock: the store's lock, in which its holder is named, and the base of the lease side file.
 
 A flock ends with its holder, however that dies, and is never broken: who waits too long is told by whom. filelock
-takes it whenever the file has been opened (the native lock only, without its fallback to a file's mere existence, and
+takes it once, when the file has been made (the native lock only, without its fallback to a file's mere existence, and
 the file is never unlinked), which shows that the file system has it. From then on each turn is a flock of the
-descriptor that stays open: the same lock, at a sixtieth of the cost. Should somebody else unlink the file, the next
+descriptor that stays open: the same lock, at a sixtieth of the cost, and whoever only reads never imports filelock. Should somebody else unlink the file, the next
 turn notices and goes on with the file at the path, as everybody else does.
 
 Who finds it taken tries again for a moment, then stands in the kernel's line: of many processes each has its turn, and
 none of them takes the holder's time by trying.
 
-A forked child has no part in the lock: filelock lets go of it there, and we of our descriptor.
+A forked child has no part in the lock: it lets go of the descriptor.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-from filelock import FileLock, Timeout
 
 from coordstore.errors import CoordError, StoreReplaced, Unavailable
 from coordstore.hostkit.line import Place
@@ -156,9 +154,9 @@ class LockedFile:
         """Take the lock of the open file, opened when it is not; tell whether that is the file at the path."""
         fresh = self.fd < 0
         if fresh:
-            self.fd = self._open()
+            self.fd, made = self._open()
         try:
-            if fresh:
+            if fresh and made:
                 self._prove()
             self._lock(turn)
             if self.at_path() and os.path.samestat(os.fstat(self.fd), os.fstat(self._by)):
@@ -213,6 +211,8 @@ class LockedFile:
 
     def _prove(self) -> None:
         """Try the native lock once by way of filelock, which refuses where there is none; taken is as good as free."""
+        from filelock import FileLock, Timeout  # a tenth of a cold start, so only where a file was made
+
         native = FileLock(self.path, mode=0o600, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
         with contextlib.suppress(Timeout):
             native.acquire(timeout=0)
@@ -222,13 +222,14 @@ class LockedFile:
         message = f"{self.path} was held for {patience:g} s by {self.holder()}: not applied; look at that process"
         return Unavailable(message)
 
-    def _open(self) -> int:
+    def _open(self) -> tuple[int, bool]:
+        """Return the open file, and whether it was made just now."""
         for _ in range(3):
             if check_file(self.path) is None:
                 with contextlib.suppress(FileExistsError):
-                    return create_file(self.path)
+                    return create_file(self.path), True
             with contextlib.suppress(FileNotFoundError):
-                return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), False
         message = f"{self.path} appears and disappears: something else uses that name"
         raise Unavailable(message)
 

@@ -25,6 +25,7 @@ An agent is one attempt of one task: ``<task>.<attempt>``, as ``t1.1``.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -58,6 +59,7 @@ def agent_name(task: str, attempt: int) -> str:
     return f"{task}.{attempt}"
 
 
+@functools.lru_cache(maxsize=4096)
 def split_agent(agent: str) -> tuple[str, int]:
     """Return the task and the attempt of an agent's name.
 

@@ -167,6 +167,10 @@ class SessionView:
         self.tasks: dict[str, Task] = {}
         self._all_tasks: dict[str, Task] = {}
         self._attempts: dict[str, Attempt] = {}
+        self._line: dict[str, Entry] = {}
+        self._objects: dict[str, dict[str, Any]] = {}
+        self._landed: frozenset[str] | None = None
+        self._skip = len(session) + 1
         self._parts: list[Change] = []
 
     @classmethod
@@ -184,8 +188,9 @@ class SessionView:
         if not batch.complete:
             return
         if batch.reset:
-            for held in (self.entries, self.tasks, self._all_tasks, self._attempts):
+            for held in (self.entries, self.tasks, self._all_tasks, self._attempts, self._line, self._objects):
                 held.clear()
+            self._landed = None
         for change in self._parts:
             self._change(change)
         self._parts.clear()
@@ -194,7 +199,7 @@ class SessionView:
     @property
     def meta(self) -> dict[str, Any]:
         """Return the session's own record."""
-        return as_object(self.entries.get(self.keys.meta))
+        return self._object(self.keys.meta)
 
     @property
     def ready(self) -> bool:
@@ -209,12 +214,12 @@ class SessionView:
     @property
     def result(self) -> dict[str, Any]:
         """Return what landed: ref, commit, tasks; empty before."""
-        return as_object(self.entries.get(self.keys.result))
+        return self._object(self.keys.result)
 
     @property
     def leader_entry(self) -> Entry | None:
         """Return the key of who orchestrates it now: the eldest of the line; None: nobody."""
-        line = self._line()
+        line = self._candidates()
         return line[0] if line else None
 
     @property
@@ -225,7 +230,7 @@ class SessionView:
     @property
     def standbys(self) -> list[dict[str, Any]]:
         """Return who waits to take over, the next one first."""
-        return [as_object(entry) for entry in self._line()[1:]]
+        return [as_object(entry) for entry in self._candidates()[1:]]
 
     @property
     def leader_shown(self) -> dict[str, str | int | float]:
@@ -245,7 +250,7 @@ class SessionView:
 
     def merged(self, task: str) -> dict[str, Any]:
         """Return how a task's work was integrated, or refused (empty: neither yet)."""
-        return as_object(self.entries.get(self.keys.merged(task)))
+        return self._object(self.keys.merged(task))
 
     def left_out(self, task: str) -> str | None:
         """Return why completed work was not integrated, or None; of work that went back to its agent: None."""
@@ -254,7 +259,9 @@ class SessionView:
 
     def landed(self, task: str) -> bool:
         """Tell whether a task's work is in the user's repository."""
-        return task in strings(self.result.get("landed"))
+        if self._landed is None:
+            self._landed = frozenset(strings(self.result.get("landed")))
+        return task in self._landed
 
     def reason(self, task: Task) -> str | None:
         """Return why a task is where it is, merge included, or None."""
@@ -291,10 +298,15 @@ class SessionView:
         order = {task: at for at, task in enumerate(strings(self.meta.get("order")))}
         return sorted(self.tasks.values(), key=lambda task: (order.get(task.id, len(order)), task.id))
 
-    def _line(self) -> list[Entry]:
-        key = self.keys.leader
-        found = [entry for name, entry in self.entries.items() if name == key or name.startswith(f"{key}/line/")]
-        return sorted(found, key=lambda entry: entry.create_revision)
+    def _candidates(self) -> list[Entry]:
+        return sorted(self._line.values(), key=lambda entry: entry.create_revision)
+
+    def _object(self, key: str) -> dict[str, Any]:
+        """Return a key's JSON object, parsed once; it is not to be changed."""
+        found = self._objects.get(key)
+        if found is None:
+            found = self._objects[key] = as_object(self.entries.get(key))
+        return found
 
     def _change(self, change: Change) -> None:
         if change.entry is not None:
@@ -304,18 +316,28 @@ class SessionView:
 
     def _split(self, key: str) -> tuple[str, str]:
         """Return which kind of key of the session it is, and what follows."""
-        kind, _, rest = key.removeprefix(self.session + "/").partition("/")
+        kind, _, rest = key[self._skip :].partition("/")
         return kind, rest
+
+    def _forget(self, key: str) -> None:
+        """Forget what was made of a key's value."""
+        self._objects.pop(key, None)
+        if key == self.keys.result:
+            self._landed = None
 
     def _set(self, key: str, entry: Entry) -> None:
         self.entries[key] = entry
         kind, rest = self._split(key)
+        if kind == "agents":
+            self._set_agent(rest, entry)
+            return
+        self._forget(key)
         if kind == "tasks" and is_task(rest):
             task = self._task(rest)
             task.spec = as_object(entry)
             self.tasks[rest] = task
-        elif kind == "agents":
-            self._set_agent(rest, entry)
+        elif kind == "leader" and (not rest or rest.startswith("line/")):
+            self._line[key] = entry
 
     def _set_agent(self, rest: str, entry: Entry) -> None:
         agent, _, name = rest.partition("/")
@@ -335,8 +357,11 @@ class SessionView:
     def _remove(self, key: str) -> None:
         kind, rest = self._split(key)
         agent, _, name = rest.partition("/")
+        self._forget(key)
         if kind == "tasks":
             self.tasks.pop(rest, None)
+        elif kind == "leader":
+            self._line.pop(key, None)
         elif kind == "agents" and agent in self._attempts:
             attempt = self._attempts[agent]
             attempt.entries.pop(name, None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import secrets
+import os
 from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import Conflict, CoordError, InvalidArgument, LeaseLost, OutcomeUnknown
@@ -36,7 +36,7 @@ class Slots:
 
     def __init__(self, store: StoreBase) -> None:
         self._store = store
-        self._client = secrets.token_hex(8)
+        self._client = os.urandom(8).hex()
         self._lease: Lease | None = None
         self._leases = contextlib.AsyncExitStack()
         self._granting = asyncio.Lock()
@@ -47,7 +47,7 @@ class Slots:
         """Apply a transaction together with a slot; on an unknown outcome tell the op that resolves it."""
         lease = await self._client_lease()
         key, revision = self._free.pop() if self._free else (self._new_key(), 0)
-        mark = secrets.token_hex(8)
+        mark = os.urandom(8).hex()
         op = json.dumps([key, mark, lease.id])
         with_slot = Transaction(
             (*txn.writes, Put(key, mark.encode(), lease.id)),

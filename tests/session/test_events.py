@@ -167,13 +167,13 @@ async def test_a_cause_is_never_missing_before_its_effect() -> None:
 
 
 class Busy(MemoryStore):
-    """A store in which a cause and its effect are recorded while somebody reads: between two streams."""
+    """A store in which a cause and its effect are recorded while somebody reads: once it is known how far to read."""
 
-    async def do_read(self, stream: str, after: int, limit: int | None) -> list[Record]:
-        if stream == "s1/events/b.1":
-            await self.append("s1/events/a.1", [b"cause"])
-            await self.append("s1/events/b.1", [b"effect"])
-        return await super().do_read(stream, after, limit)
+    async def do_heads(self, prefix: str) -> dict[str, int]:
+        heads = await super().do_heads(prefix)
+        await self.append("s1/events/a.1", [b"cause"])
+        await self.append("s1/events/b.1", [b"effect"])
+        return heads
 
 
 @pytest.mark.req("S8")
@@ -185,6 +185,25 @@ async def test_an_effect_recorded_during_the_reading_waits_for_its_cause() -> No
     assert [record.data for record in records] == [b"1", b"2"]
     records, _ = await read_events(store, "s1", cursor)
     assert [record.data for record in records] == [b"cause", b"effect"]
+
+
+class Losing(MemoryStore):
+    """A store in which one stream is dropped, and another one trimmed to its end, while somebody reads."""
+
+    async def do_heads(self, prefix: str) -> dict[str, int]:
+        heads = await super().do_heads(prefix)
+        await self.drop("s1/events/a.1")
+        await self.trim("s1/events/b.1", 1)
+        return heads
+
+
+@pytest.mark.req("S8")
+async def test_what_goes_during_the_reading_is_not_waited_for() -> None:
+    store = Losing()
+    for agent in "abc":
+        await store.append(f"s1/events/{agent}.1", [agent.encode()])
+    records, _ = await read_events(store, "s1")
+    assert [record.data for record in records] == [b"c"]
 
 
 @pytest.mark.req("S8")

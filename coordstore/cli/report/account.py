@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from coordstore.cli.advice import standing
 from coordstore.cli.reading import one_session
 from coordstore.cli.report.tally import Tally
 from coordstore.cli.telling import parse_event
 from coordstore.cli.times import parse_time
-from coordstore.errors import Trimmed
+from coordstore.session.cursor import take_events
 from coordstore.session.keys import SESSION_STREAM
 from coordstore.session.states import State
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from coordstore.model import Record
     from coordstore.session.view import Attempt, SessionView, Task
     from coordstore.store import CoordStore
 
 __all__ = ["Account", "read_account"]
-
-PAGE: Final = 1000
-"""Records that are held in memory at a time."""
-
 
 @dataclass(slots=True)
 class Account:
@@ -145,27 +142,15 @@ def _text(value: object) -> str | None:
 
 
 async def read_account(store: CoordStore, session: str, now: datetime) -> Account:
-    """Read a session and all its events, a page at a time; what is recorded meanwhile is left to the next one."""
+    """Read a session and all its events, one at a time; what is recorded meanwhile is left to the next one."""
     view = await one_session(store, session)
     account = Account(view, now)
-    prefix = view.keys.events + "/"
-    for stream, head in (await store.heads(view.keys.events)).items():
-        agent = stream.removeprefix(prefix)
+    skip = len(view.keys.events) + 1
+
+    def take(record: Record) -> None:
+        agent = record.stream[skip:]
         if agent == SESSION_STREAM or view.attempt(agent) is not None:
-            await _read(store, stream, head, account.tally(agent))
+            account.tally(agent).take(parse_event(record.data))
+
+    await take_events(store, view.keys.events, take)
     return account
-
-
-async def _read(store: CoordStore, stream: str, head: int, tally: Tally) -> None:
-    place = 0
-    while place < head:
-        try:
-            records = await store.read(stream, place, PAGE)
-        except Trimmed as trimmed:
-            place = max(place + 1, trimmed.first - 1)
-            continue
-        if not records:
-            return
-        for record in records:
-            tally.take(parse_event(record.data))
-        place = records[-1].sequence
