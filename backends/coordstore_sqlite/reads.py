@@ -147,10 +147,11 @@ def follow_start(at: Cut, prefix: str, after: Mapping[str, int]) -> FollowStart:
 
 
 def _first_revisions(at: Cut, prefix: str) -> list[int]:
-    """Return the lowest revision of a record that is still there, if there is one: in one question, not one a stream."""
+    """Return the lowest revision of a record that is still there, if any: one question, not one for each stream."""
     where, bounds = covered("name", prefix)
     joined = "records ON stream = name AND sequence = first"
-    row = at.database.execute(f"SELECT min(revision) FROM streams JOIN {joined} WHERE {where}", bounds).fetchone()  # noqa: S608  (ours)
+    sql = f"SELECT min(revision) FROM streams JOIN {joined} WHERE {where}"  # noqa: S608  (ours)
+    row = at.database.execute(sql, bounds).fetchone()
     return [] if row[0] is None else [row[0]]
 
 

@@ -141,7 +141,8 @@ def check(database: sqlite3.Connection, path: Path) -> str:
             "use the version that wrote it; nothing was written"
         )
         raise VersionMismatch(message)
-    row = database.execute("SELECT store_id FROM meta WHERE id = 1 AND length(store_id) = 32").fetchone()
+    whole = "id = 1 AND length(store_id) = 32 AND store_id NOT GLOB '*[^0-9a-f]*'"
+    row = database.execute(f"SELECT store_id FROM meta WHERE {whole}").fetchone()  # noqa: S608  (ours)
     if row is None:
         message = f"{path} has lost its identity (table meta): restore it from a backup; nothing was changed"
         raise Corrupt(message)

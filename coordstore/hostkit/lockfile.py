@@ -3,8 +3,9 @@
 A flock ends with its holder, however that dies, and is never broken: who waits too long is told by whom. filelock
 takes it once, when the file has been made (the native lock only, without its fallback to a file's mere existence, and
 the file is never unlinked), which shows that the file system has it. From then on each turn is a flock of the
-descriptor that stays open: the same lock, at a sixtieth of the cost, and whoever only reads never imports filelock. Should somebody else unlink the file, the next
-turn notices and goes on with the file at the path, as everybody else does.
+descriptor that stays open: the same lock, at a sixtieth of the cost, and whoever only reads never imports filelock.
+Should somebody else unlink the file, the next turn notices and goes on with the file at the path, as everybody else
+does.
 
 Who finds it taken tries again for a moment, then stands in the kernel's line: of many processes each has its turn, and
 none of them takes the holder's time by trying.
@@ -152,11 +153,11 @@ class LockedFile:
 
     def _entered(self, turn: _Turn) -> bool:
         """Take the lock of the open file, opened when it is not; tell whether that is the file at the path."""
-        fresh = self.fd < 0
+        fresh, made = self.fd < 0, False
         if fresh:
             self.fd, made = self._open()
         try:
-            if fresh and made:
+            if made:
                 self._prove()
             self._lock(turn)
             if self.at_path() and os.path.samestat(os.fstat(self.fd), os.fstat(self._by)):

@@ -74,9 +74,9 @@ async def take_events(
             raise Trimmed(message, stream=stream, first=1)
     patience = PATIENCE
     while wanted := {stream for stream, head in heads.items() if reached.get(stream, 0) < head}:
-        before = dict(reached)
+        before, limit = dict(reached), asyncio.timeout(patience)
         try:
-            async with asyncio.timeout(patience) as limit:
+            async with limit:
                 await _take(store, prefix, take, heads, reached, wanted)
         except Trimmed as trimmed:
             if cursor is not None and trimmed.stream in cursor:

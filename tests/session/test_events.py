@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +17,6 @@ from coordstore.session import events
 from coordstore.session.cursor import read_events
 from coordstore.testing import MemoryStore
 from tests.session.stage import Stage
-
-if TYPE_CHECKING:
-    from coordstore.model import Record
 
 KINDS = get_args(events.Event)
 SAMPLES: list[events.Event] = [

@@ -178,6 +178,14 @@ async def test_a_flipped_bit_gives_the_right_value_or_corrupt(path: Path, url: s
         assert [record.data for record in records] in ([b"one"], [])
 
 
+async def test_an_identity_that_is_none_is_damage(path: Path, url: str) -> None:
+    await fill(url)
+    with_sqlite(path, "UPDATE meta SET store_id = 'x' || substr(store_id, 2)")
+    with pytest.raises(Corrupt, match="has lost its identity"):
+        async with open_store(url):
+            pass
+
+
 async def test_damage_of_one_value_leaves_the_others_readable(path: Path, url: str) -> None:
     await fill(url)
     with_sqlite(path, "UPDATE entries SET value = x'00' WHERE key = 'a'")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Account", "read_account"]
 
+
 @dataclass(slots=True)
 class Account:
     """One session, with what its events add up to.
