@@ -16,6 +16,7 @@ from benchmarks import (
     etcd_clients,
     five_agents,
     growth,
+    many_hosts,
     merge,
     peers,
     planning,
@@ -43,6 +44,7 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
     "recipes": recipes.measure,
     "planning": planning.measure,
     "two_hosts": two_hosts.measure,
+    "many_hosts": many_hosts.measure,
 }
 """By name; what each is given is the share of its full size, 1 for figures that count."""
 

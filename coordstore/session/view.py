@@ -157,6 +157,9 @@ class SessionView:
 
     Args:
         session: Its name.
+
+    Attributes:
+        changed: The tasks that the last batch said something of; after a reset all, those that are gone too.
     """
 
     def __init__(self, session: str) -> None:
@@ -165,11 +168,13 @@ class SessionView:
         self.revision = 0
         self.entries: dict[str, Entry] = {}
         self.tasks: dict[str, Task] = {}
+        self.changed: set[str] = set()
         self._all_tasks: dict[str, Task] = {}
         self._attempts: dict[str, Attempt] = {}
         self._line: dict[str, Entry] = {}
         self._objects: dict[str, dict[str, Any]] = {}
         self._landed: frozenset[str] | None = None
+        self._order: dict[str, int] | None = None
         self._skip = len(session) + 1
         self._parts: list[Change] = []
 
@@ -187,10 +192,11 @@ class SessionView:
         self._parts.extend(batch.changes)
         if not batch.complete:
             return
+        self.changed = set(self.tasks) if batch.reset else set()
         if batch.reset:
             for held in (self.entries, self.tasks, self._all_tasks, self._attempts, self._line, self._objects):
                 held.clear()
-            self._landed = None
+            self._landed = self._order = None
         for change in self._parts:
             self._change(change)
         self._parts.clear()
@@ -293,10 +299,13 @@ class SessionView:
             ],
         }
 
-    def ordered(self) -> list[Task]:
-        """Return the tasks in the order of the plan."""
-        order = {task: at for at, task in enumerate(strings(self.meta.get("order")))}
-        return sorted(self.tasks.values(), key=lambda task: (order.get(task.id, len(order)), task.id))
+    def ordered(self, names: Iterable[str] | None = None) -> list[Task]:
+        """Return the tasks in the order of the plan: all, or those of these names that there are."""
+        if self._order is None:
+            self._order = {task: at for at, task in enumerate(strings(self.meta.get("order")))}
+        order = self._order
+        chosen = self.tasks if names is None else self.tasks.keys() & names
+        return [self.tasks[name] for name in sorted(chosen, key=lambda name: (order.get(name, len(order)), name))]
 
     def _candidates(self) -> list[Entry]:
         return sorted(self._line.values(), key=lambda entry: entry.create_revision)
@@ -324,6 +333,8 @@ class SessionView:
         self._objects.pop(key, None)
         if key == self.keys.result:
             self._landed = None
+        elif key == self.keys.meta:
+            self._order = None
 
     def _set(self, key: str, entry: Entry) -> None:
         self.entries[key] = entry
@@ -336,8 +347,18 @@ class SessionView:
             task = self._task(rest)
             task.spec = as_object(entry)
             self.tasks[rest] = task
+            self.changed.add(rest)
         elif kind == "leader" and (not rest or rest.startswith("line/")):
             self._line[key] = entry
+        else:
+            self._touch(kind, rest)
+
+    def _touch(self, kind: str, rest: str) -> None:
+        """Count the task as changed that a record beside its own keys is about."""
+        if kind == "merged":
+            self.changed.add(rest)
+        elif kind == "changes":
+            self.changed.add(rest.rpartition(".")[0])
 
     def _set_agent(self, rest: str, entry: Entry) -> None:
         agent, _, name = rest.partition("/")
@@ -353,6 +374,7 @@ class SessionView:
             attempts.append(attempt)
             attempts.sort(key=lambda each: each.number)
         attempt.entries[name] = entry
+        self.changed.add(attempt.task)
 
     def _remove(self, key: str) -> None:
         kind, rest = self._split(key)
@@ -360,15 +382,19 @@ class SessionView:
         self._forget(key)
         if kind == "tasks":
             self.tasks.pop(rest, None)
+            self.changed.add(rest)
         elif kind == "leader":
             self._line.pop(key, None)
         elif kind == "agents" and agent in self._attempts:
             attempt = self._attempts[agent]
+            self.changed.add(attempt.task)
             attempt.entries.pop(name, None)
             if name == "status":
                 self._task(attempt.task).attempts.remove(attempt)
             if not attempt.entries:
                 del self._attempts[agent]
+        else:
+            self._touch(kind, rest)
 
     def _task(self, task: str) -> Task:
         """Return a task, also one that only attempts or nothing are known of yet: it counts once it is specified."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 import secrets
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Memory:
         self.state = engine.State()
         self.store_id = secrets.token_hex(16)
         self.leases: dict[int, _Granted] = {}
+        self._due: list[tuple[float, int]] = []
+        """Each lease once, by a deadline that it had: what is due is found without looking at all."""
         self._ids = itertools.count(secrets.randbits(32) + 1)
         self._waiting: dict[asyncio.Future[None], None] = {}  # in order, so that a seed reproduces
 
@@ -50,13 +53,24 @@ class Memory:
         """Add a lease and return its id."""
         lease = next(self._ids)
         self.leases[lease] = _Granted(ttl, self.clock.now() + ttl)
+        heapq.heappush(self._due, (self.leases[lease].deadline, lease))
         self._wake()
         return lease
 
     def sweep(self) -> None:
         """Commit the expiries that are due, each at a revision of its own."""
-        now = self.clock.now()
-        self.end([lease for lease, granted in self.leases.items() if granted.deadline <= now])
+        now, due = self.clock.now(), []
+        while self._due and self._due[0][0] <= now:
+            _, lease = heapq.heappop(self._due)
+            granted = self.leases.get(lease)
+            if granted is None:
+                continue
+            if granted.deadline <= now:
+                due.append(lease)
+            else:
+                heapq.heappush(self._due, (granted.deadline, lease))
+        if due:
+            self.end(due)
 
     def end(self, leases: list[int]) -> None:
         """End leases and commit what that does to keys."""
@@ -78,8 +92,7 @@ class Memory:
         """Return at the next commit, grant or close, or when a lease falls due."""
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[told] = None
-        due = min((granted.deadline for granted in self.leases.values()), default=None)
-        alarm = None if due is None else asyncio.ensure_future(self.clock.sleep(due - self.clock.now()))
+        alarm = asyncio.ensure_future(self.clock.sleep(self._due[0][0] - self.clock.now())) if self._due else None
         try:
             await asyncio.wait([told] if alarm is None else [told, alarm], return_when=asyncio.FIRST_COMPLETED)
         finally:

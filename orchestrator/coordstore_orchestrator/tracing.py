@@ -75,9 +75,10 @@ class Traces:
         """Begin and end what began and ended since the view before."""
         if not view.ready:
             return
-        if self._session is None:
+        first = self._session is None
+        if first:
             self._begin(view)
-        for task in view.ordered():
+        for task in view.ordered(None if first else view.changed):
             for attempt in task.attempts:
                 self._follow(task, attempt)
             if task.id in self._tasks and settled(view, task):

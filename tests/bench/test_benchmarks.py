@@ -21,6 +21,7 @@ CLAIMS = {
     "watching": ["delivery to another process: File", "idle watcher's processor time: SQLite"],
     "etcd": ["etcd"],
     "two_hosts": ["workers on two other hosts"],
+    "many_hosts": ["orchestrator's time a task", "store operations a task"],
     "planning": ["check of a plan", "reservation of its scopes"],
     "growth": ["cost at 10,000 events and 100 keys: File", "memory of a reader that follows", "keys: SQLite"],
 }

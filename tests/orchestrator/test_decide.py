@@ -13,6 +13,7 @@ from coordstore_orchestrator.merge.conflicts import as_hint
 from coordstore_orchestrator.monitor import decide as rules
 from coordstore_orchestrator.monitor import recovery
 from coordstore_orchestrator.monitor.decide import Assign, CancelTask, EndLost, Integrate, decide, settled
+from coordstore_orchestrator.monitor.fallback import AddTask
 from tests.orchestrator.board import Board
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ def carry_out(board: Board, action: Action, refused: bool) -> None:
         assert attempt is not None
         assert attempt.lost
         board.attempt(action.agent, "failed", "lost", "lost")
+    elif isinstance(action, AddTask):
+        board.put(f"tasks/{action.task}", {**action.spec, "limits": {"attempts": 1}})
     else:
         assert view.tasks[action.task].state is State.COMPLETED
         assert not view.merged(action.task), "merged twice"
@@ -221,11 +224,14 @@ def number(data: st.DataObject, highest: int) -> int:
     return data.draw(st.integers(0, highest))
 
 
-def play(plan: dict[str, dict[str, Any]], data: st.DataObject) -> Board:
-    """Play a session to its end, each action and each event in a drawn order."""
+def play(
+    plan: dict[str, dict[str, Any]], data: st.DataObject, seen: Callable[[Board], None] = lambda _board: None
+) -> Board:
+    """Play a session to its end, each action and each event in a drawn order; show the board after each."""
     board = Board(plan)
     budget = 60
     while True:
+        seen(board)
         actions = decide(board.view())
         about = [action.agent.partition(".")[0] if isinstance(action, EndLost) else action.task for action in actions]
         assert len(set(about)) == len(about), "two decisions on one task"
@@ -283,7 +289,7 @@ def test_deciding_twice_is_deciding_once(plan: dict[str, dict[str, Any]], data: 
 def test_these_properties_catch_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rules.retries_left
     if bug == "needs":
-        monkeypatch.setattr(rules, "_start", lambda _view, task: iter([Assign(task.id, task.next_attempt)]))
+        monkeypatch.setattr(rules, "_start", lambda _view, task: Assign(task.id, task.next_attempt))
     elif bug == "retries":
         monkeypatch.setattr(rules, "retries_left", lambda task, *_: task.state is State.FAILED or whole(task))
     elif bug == "lost":

@@ -107,7 +107,7 @@ async def test_an_attempt_waits_for_its_time_on_the_stores_clock() -> None:
     clock = Clock()
     due: list[float] = []
     async with MemoryStore(clock=clock) as store:
-        backoff = Backoff(store, lambda: due.append(clock.now()))
+        backoff = Backoff(store, lambda _task: due.append(clock.now()))
         start = clock.now()
         assert backoff.over(Assign("a", 1))
         assert not backoff.over(Assign("a", 2, wait=4.0))

@@ -14,12 +14,12 @@ from coordstore.session.claim import Claim
 from coordstore.session.session import Session
 from coordstore.session.values import as_value
 from coordstore_orchestrator.monitor import decide as rules
-from coordstore_orchestrator.monitor import orchestrator
+from coordstore_orchestrator.monitor import decisions
 from coordstore_orchestrator.worker.worker import Worker
 from tests.orchestrator.simulation import Merges, World, simulate, trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from coordstore.session import Attempt, SessionView, Task
 
@@ -65,8 +65,8 @@ Plant = pytest.MonkeyPatch
 
 
 def starts_without_its_needs(plant: Plant) -> None:
-    def start(_view: SessionView, task: Task) -> Iterator[rules.Action]:
-        yield rules.Assign(task.id, task.next_attempt)
+    def start(_view: SessionView, task: Task) -> rules.Assign:
+        return rules.Assign(task.id, task.next_attempt)
 
     plant.setattr(rules, "_start", start)
 
@@ -120,15 +120,12 @@ def merges_without_checks(plant: Plant) -> None:
 
 
 def runs_the_completed_again(plant: Plant) -> None:
-    def decide(view: SessionView) -> list[rules.Action]:
-        return [
-            rules.Assign(action.task, view.tasks[action.task].next_attempt)
-            if isinstance(action, rules.Integrate) and action.agent.endswith(".1")
-            else action
-            for action in rules.decide(view)
-        ]
+    def decide(view: SessionView, task: Task) -> rules.Action | None:
+        action = rules.decide_task(view, task)
+        again = isinstance(action, rules.Integrate) and action.agent.endswith(".1")
+        return rules.Assign(task.id, task.next_attempt) if again else action
 
-    plant.setattr(orchestrator, "decide", decide)
+    plant.setattr(decisions, "decide_task", decide)
 
 
 def finishes_without_fence(plant: Plant) -> None:

@@ -66,7 +66,7 @@ class RunDisplay:
             self._print(
                 f"session {self._session}: {len(view.tasks)} tasks (watch it: coord inspect {self._session} --watch)"
             )
-        for task in view.ordered():
+        for task in view.ordered(view.changed):
             for key, line in self._lines(view, task):
                 if self._shown.get(key) != line:
                     self._shown[key] = line

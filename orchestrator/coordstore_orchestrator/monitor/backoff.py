@@ -21,10 +21,10 @@ class Backoff:
 
     Args:
         store: Whose clock counts.
-        due: Called when the time of one has come.
+        due: Called with the task when the time of its attempt has come.
     """
 
-    def __init__(self, store: CoordStore, due: Callable[[], None]) -> None:
+    def __init__(self, store: CoordStore, due: Callable[[str], None]) -> None:
         self._clock: Clock = getattr(store, "clock", None) or SystemClock()
         self._due = due
         self._waits: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -36,7 +36,7 @@ class Backoff:
         key = (action.task, action.attempt)
         if key not in self._waits:
             self._waits[key] = asyncio.create_task(self._clock.sleep(action.wait), name=f"wait of {action.task}")
-            self._waits[key].add_done_callback(lambda _: self._due())
+            self._waits[key].add_done_callback(lambda _: self._due(action.task))
         return self._waits[key].done()
 
     def close(self) -> None:

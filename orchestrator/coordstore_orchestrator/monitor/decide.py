@@ -18,7 +18,7 @@ from coordstore_orchestrator.monitor.fallback import AddTask, whole_task
 from coordstore_orchestrator.monitor.recovery import INTERRUPTED, LOST, Retry, retry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from coordstore.session import Attempt, SessionView, Task
 
@@ -31,6 +31,9 @@ __all__ = [
     "EndLost",
     "Integrate",
     "decide",
+    "decide_task",
+    "fate",
+    "in_order",
     "over",
     "retries_left",
     "settled",
@@ -86,29 +89,44 @@ Action = Assign | CancelTask | EndLost | Integrate | AddTask
 def decide(view: SessionView) -> list[Action]:
     """Return everything that can be done now; nothing when all waits for workers, or all is settled.
 
+    This is the definition: it looks at all tasks. `Decisions` finds the same by looking at those that changed.
+
     Of a session whose tasks have not all been written yet nothing can be said; in one that is paused nothing starts.
     Integrations come in the order of completion, which keeps dependencies before what needs them.
     """
     if not view.ready:
         return []
-    actions: list[Action] = []
-    completed: list[tuple[int, Integrate]] = []
-    for task in view.ordered():
-        latest = task.latest
-        if latest is not None and latest.lost:
-            actions.append(EndLost(latest.agent))
-        elif latest is not None and latest.state is State.COMPLETED:
-            verdict = _verdict(view, task)
-            if not verdict and not _in_review(view, latest.agent):
-                completed.append((latest.entries["status"].revision, Integrate(task.id, latest.agent)))
-            elif verdict.get("returned"):
-                actions.append(Assign(task.id, task.next_attempt, as_hint(verdict)))
-        elif not settled(view, task) and _may_start(latest):
-            actions.extend(_start(view, task))
-    actions.extend(action for _, action in sorted(completed, key=lambda pair: pair[0]))
+    actions = [action for task in view.ordered() if (action := decide_task(view, task)) is not None]
     if all(settled(view, task) for task in view.tasks.values()) and (whole := whole_task(view)) is not None:
         actions.append(whole)
-    return [action for action in actions if not (view.paused and isinstance(action, Assign))]
+    return [action for action in in_order(view, actions) if not (view.paused and isinstance(action, Assign))]
+
+
+def decide_task(view: SessionView, task: Task) -> Action | None:
+    """Return what can be done now for one task; it follows from its own keys and from the `fate` of what it needs."""
+    latest = task.latest
+    if latest is not None and latest.lost:
+        return EndLost(latest.agent)
+    if latest is not None and latest.state is State.COMPLETED:
+        verdict = _verdict(view, task)
+        if not verdict and not _in_review(view, latest.agent):
+            return Integrate(task.id, latest.agent)
+        return Assign(task.id, task.next_attempt, as_hint(verdict)) if verdict.get("returned") else None
+    if not settled(view, task) and _may_start(latest):
+        return _start(view, task)
+    return None
+
+
+def in_order(view: SessionView, actions: Iterable[Action]) -> list[Action]:
+    """Return actions in the order in which they are done: integrations last, by completion, the others as they come."""
+
+    def place(action: Action) -> int:
+        if not isinstance(action, Integrate):
+            return 0
+        attempt = view.attempt(action.agent)
+        return attempt.entries["status"].revision if attempt else 0
+
+    return sorted(actions, key=place)
 
 
 def over(view: SessionView) -> bool:
@@ -148,22 +166,31 @@ def _may_start(latest: Attempt | None) -> bool:
     return latest is None or latest.state in (State.FAILED, State.CANCELLED)
 
 
-def _start(view: SessionView, task: Task) -> Iterator[Action]:
-    """Yield what starts a task, or cancels it, once its needs are decided."""
+def fate(view: SessionView, task: Task) -> bool | None:
+    """Return what has become of a task for those that need it: merged, settled without that, or not decided yet."""
+    if view.merged(task.id).get("merged"):
+        return True
+    return False if settled(view, task) else None
+
+
+def _start(view: SessionView, task: Task) -> Assign | CancelTask | None:
+    """Return what starts a task, or cancels it, once its needs are decided."""
+    ready = True
     for need in task.needs:
         needed = view.tasks.get(need)
         if needed is None:
-            yield CancelTask(task.id, task.next_attempt, f"needs {need}, which this session does not have")
-            return
-        if settled(view, needed) and not view.merged(need).get("merged"):
-            yield CancelTask(task.id, task.next_attempt, f"needs {need}, which {_fate(view, needed)}")
-            return
-    if all(view.merged(need).get("merged") for need in task.needs):
-        retry = retry_of(task, view.meta.get("recovery")) or Retry()
-        yield Assign(task.id, task.next_attempt, _hint(view, task, retry), retry.other, retry.wait)
+            return CancelTask(task.id, task.next_attempt, f"needs {need}, which this session does not have")
+        became = fate(view, needed)
+        if became is False:
+            return CancelTask(task.id, task.next_attempt, f"needs {need}, which {_told(view, needed)}")
+        ready = ready and became is True
+    if not ready:
+        return None
+    retry = retry_of(task, view.meta.get("recovery")) or Retry()
+    return Assign(task.id, task.next_attempt, _hint(view, task, retry), retry.other, retry.wait)
 
 
-def _fate(view: SessionView, task: Task) -> str:
+def _told(view: SessionView, task: Task) -> str:
     if view.left_out(task.id):
         return "was not merged"
     return "failed" if task.state is State.FAILED else "was cancelled"

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from coordstore.errors import Conflict, InvalidArgument, InvalidTransition, OutcomeUnknown, Unavailable
 from coordstore.session import SessionView, State
+from coordstore.session.keys import split_agent
 from coordstore.store import SystemClock
 from coordstore_orchestrator.git.remote import RemoteUnreachable
 from coordstore_orchestrator.monitor.backoff import Backoff
-from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate, decide, over
+from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate
+from coordstore_orchestrator.monitor.decisions import Decisions
 from coordstore_orchestrator.monitor.fallback import AddTask
 from coordstore_orchestrator.monitor.watch import Watcher
 
@@ -81,7 +83,8 @@ class Orchestrator:
         self._changed = asyncio.Event()
         self._viewed = asyncio.Event()
         self._draining = False
-        self._backoff = Backoff(session.store, self._changed.set)
+        self._backoff = Backoff(session.store, self._again)
+        self._decisions = Decisions()
 
     def drain(self) -> None:
         """Start nothing more; `run` returns when nothing runs."""
@@ -117,16 +120,14 @@ class Orchestrator:
     def _finished(self) -> bool:
         if self.view.revision < self._revision or self._merging or not self.view.ready:
             return False
-        if self._draining:
-            live = any(task.state is State.RUNNING for task in self.view.tasks.values())
-            return not live and not any(isinstance(action, MERGES_ONLY) for action in decide(self.view))
-        return over(self.view)
+        return not self._decisions.running() if self._draining else self._decisions.over(self.view)
 
     async def _pump(self) -> None:
         """Keep the view up to date."""
         async with aclosing(self._session.views()) as views:
             async for view in views:
                 self.view = view
+                self._decisions.see(view)
                 self._seen(view)
                 self._viewed.set()
                 self._changed.set()
@@ -147,8 +148,9 @@ class Orchestrator:
                 self._revision = max(self._revision, merged)
             except Conflict as conflict:
                 log.info("merge of %s decided anew: %s", action.task, conflict)
+                self._again(action.task)
             except OUTAGES as outage:
-                await self._wait_out(outage)
+                await self._wait_out(outage, action.task)
             self._merging.discard(action.task)
             self._changed.set()
 
@@ -156,14 +158,14 @@ class Orchestrator:
         """Do all that can be done now, unless what we did last is not in the view yet."""
         if self.view.revision < self._revision:
             return
-        actions = [action for action in decide(self.view) if self._now(action)]
+        actions = [action for action in self._decisions.take(self.view) if self._now(action)]
         done = await asyncio.gather(*(self._do(action) for action in actions))
         self._revision = max(self._revision, *done, 0)
 
     def _now(self, action: Action) -> bool:
         """Tell whether it is time for an action; for one that is to wait, it will be noticed when it is."""
         if self._draining and not isinstance(action, MERGES_ONLY):
-            return False
+            return False  # for good
         return not isinstance(action, Assign) or self._backoff.over(action)
 
     async def _do(self, action: Action) -> int:
@@ -171,15 +173,21 @@ class Orchestrator:
             return await self._write(action)
         except (Conflict, InvalidArgument, InvalidTransition) as error:
             log.info("decided anew: %s (%s)", action, error)
+            self._decisions.again([_task(action)])  # when the view shows what stood against it
             return 0
         except OUTAGES as outage:
-            await self._wait_out(outage)
+            await self._wait_out(outage, _task(action))
             return 0
 
-    async def _wait_out(self, outage: CoordError) -> None:
+    async def _wait_out(self, outage: CoordError, task: str) -> None:
         """Wait a little: what was or was not written the view shows, and every write checks what it changes."""
         log.warning("decided anew in %g s: %s", PAUSE, outage)
         await self._clock.sleep(PAUSE)
+        self._again(task)
+
+    def _again(self, task: str) -> None:
+        """Look at once at what is to be done for a task."""
+        self._decisions.again([task])
         self._changed.set()
 
     async def _write(self, action: Action) -> int:
@@ -214,3 +222,7 @@ class Orchestrator:
         log.warning("attempt %s lost its worker", action.agent)
         result = {"code": LOST, "reason": "lost: its worker went away before it was done"}
         return await self._session.end(attempt, State.FAILED, result, fence=self._fence)
+
+
+def _task(action: Action) -> str:
+    return split_agent(action.agent)[0] if isinstance(action, EndLost) else action.task
