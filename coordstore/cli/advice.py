@@ -31,6 +31,8 @@ def standing(view: SessionView, task: Task) -> str:
         return "refused"
     if view.merged(task.id).get("merged"):
         return "merged"
+    if task.parent is not None:
+        return ""
     return "waiting" if task.state is State.COMPLETED and not view.result.get("final") else ""
 
 

@@ -57,6 +57,7 @@ TASK: Final = _object(
     "one task; its state is that of its latest attempt",
     id=TEXT,
     name=TEXT,
+    parent={**MAYBE_TEXT, "description": "the attempt whose agent delegated it; null: it is a task of the plan"},
     state={"enum": STATES},
     landed={"type": "boolean", "description": "its work is in the user's repository"},
     reason=MAYBE_TEXT,

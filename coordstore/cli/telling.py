@@ -122,6 +122,10 @@ TELLERS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "verdict": lambda event: f"{_text(event, 'detector', 'action')}: {_text(event, 'reason')}",
     "watching": lambda event: f"{_text(event, 'profile')} is watched",
     "review": lambda event: f"{_text(event, 'state')} by {_text(event, 'by')}  {_text(event, 'comment')}",
+    "delegated": lambda event: _text(event, "task", "name", between=": "),
+    "waiting": lambda event: f"asleep until {_names(event, 'tasks')} ends",
+    "woken": lambda event: _text(event, "why"),
+    "returned": lambda event: _text(event, "task", "state", "commit", "reason"),
     "unknown": lambda event: _text(event, "raw"),
 }
 """How each type of event is told; others by their fields."""

@@ -114,6 +114,12 @@ class Mailbox(Recipe):
             self._counters["sent"] += len(letters)
         return ids
 
+    def posting(self, to: str, body: object) -> Put:
+        """Return the write that sends a message, for a transaction of the caller's own."""
+        owner = self.owner(to)
+        letter = Letter(self.new_id(), owner, self.me, body, self.wall(), self._ttl)
+        return Put(f"{self.prefix}/{owner}/{letter.id}", letter.to_json())
+
     def inbox(self, *, visibility: float = 30.0, prefetch: int = 1, ttl: int = 10, lease: Lease | None = None) -> Inbox:
         """Return what receives our mail; use it with ``async with``. See `Inbox` for the arguments."""
         return Inbox(self, visibility=visibility, prefetch=prefetch, ttl=ttl, lease=lease)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim"]
 
-OWNED = frozenset({"assignment", "cancel", "claim", "ended", "result", "started", "status", "verdict"})
+OWNED = frozenset({"assignment", "cancel", "claim", "ended", "result", "started", "status", "subtasks", "verdict"})
 """Values that only the moves of the state machine write."""
 AT_ONCE = 32
 """Events in one transaction, at most."""
@@ -63,6 +63,10 @@ class Claim:
         """Return the session's name."""
         return self._keys.session
 
+    def append(self, event: events.Event) -> Append:
+        """Return an event of the attempt as an append for a transaction."""
+        return Append(self._keys.stream(self.agent), events.encode(event))
+
     async def report(self, *told: events.Event, **values: object) -> None:
         """Write some of the attempt's bare values (`pid`, `step`, `branch` …) and events, in one transaction.
 
@@ -101,4 +105,4 @@ class Claim:
         self.ended = True
 
     def _appends(self, told: Sequence[events.Event]) -> list[Append]:
-        return [Append(self._keys.stream(self.agent), events.encode(event)) for event in told]
+        return [self.append(event) for event in told]

@@ -13,6 +13,7 @@ __all__ = [
     "Assigned",
     "CheckRun",
     "Completion",
+    "Delegated",
     "Error",
     "Event",
     "FilesChanged",
@@ -23,6 +24,7 @@ __all__ = [
     "Note",
     "Progress",
     "Pulse",
+    "Returned",
     "Reviewed",
     "StateChanged",
     "Step",
@@ -31,7 +33,9 @@ __all__ = [
     "Unknown",
     "Usage",
     "Verdict",
+    "Waiting",
     "Watching",
+    "Woken",
     "decode",
     "encode",
 ]
@@ -245,6 +249,38 @@ class Reviewed(_Base):
     comment: Text | None = None
 
 
+class Delegated(_Base):
+    """The agent delegated a subtask."""
+
+    type: Literal["delegated"] = "delegated"
+    task: Text
+    name: Text
+
+
+class Waiting(_Base):
+    """The agent waits for subtasks, asleep."""
+
+    type: Literal["waiting"] = "waiting"
+    tasks: tuple[Text, ...]
+
+
+class Woken(_Base):
+    """The agent waits no longer: something ended, or it was long enough."""
+
+    type: Literal["woken"] = "woken"
+    why: Text
+
+
+class Returned(_Base):
+    """A subtask has ended, and what came of it went to its parent, in whose stream this stands."""
+
+    type: Literal["returned"] = "returned"
+    task: Text
+    state: Text
+    commit: Text | None = None
+    reason: Text | None = None
+
+
 class Unknown(_Base):
     """An event of a kind this version does not know, kept whole."""
 
@@ -273,6 +309,10 @@ Event = (
     | Verdict
     | Watching
     | Reviewed
+    | Delegated
+    | Waiting
+    | Woken
+    | Returned
     | Unknown
 )
 

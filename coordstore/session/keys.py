@@ -10,9 +10,11 @@
     <session>/agents/<agent>/cancel       a request to stop it, with the reason
     <session>/agents/<agent>/verdict      that it is stopped as failed: code, reason, hint, of a detector
     <session>/agents/<agent>/retry        a request to try its task again, with the reason
+    <session>/agents/<agent>/subtasks     what its agent has delegated, by task: asked for as what, still wanted or not
     <session>/agents/<agent>/result       how it ended: reason, commit, evidence
     <session>/queue/<class>/<agent>       assignments nobody has claimed
-    <session>/merged/<task>               that the task's work is in the integrated tree, and as which commit
+    <session>/merged/<task>               that the task's work is in the integrated tree, and as which commit; of a
+                                          subtask: that what came of it went to its parent
     <session>/paused                      that nothing new starts: since when, and why
     <session>/postmortem/<task>           what became of each attempt of a task that failed
     <session>/changes/<agent>             that the work waits for a review, and what came of it

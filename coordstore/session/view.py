@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordstore.errors import InvalidKey
 from coordstore.session.keys import SessionKeys, is_task, split_agent
+from coordstore.session.lineage import path_of, whole_of
 from coordstore.session.states import State
 from coordstore.session.values import as_object, strings, words
 
@@ -61,6 +62,11 @@ class Attempt:
     def lost(self) -> bool:
         """Whether it is said to run but nobody holds its claim any more."""
         return self.state is State.RUNNING and "claim" not in self.entries
+
+    @property
+    def live(self) -> bool:
+        """Whether it runs and somebody holds its claim."""
+        return self.state is State.RUNNING and "claim" in self.entries
 
     @property
     def result(self) -> dict[str, Any]:
@@ -129,6 +135,11 @@ class Task:
     def needs(self) -> list[str]:
         """Return the tasks it depends on."""
         return strings(self.spec.get("needs"))
+
+    @property
+    def parent(self) -> str | None:
+        """Return the attempt whose agent delegated it; None: it is a task of the plan."""
+        return words(self.spec.get("parent"))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -264,10 +275,10 @@ class SessionView:
         return None if record.get("returned") else words(record.get("refused"))
 
     def landed(self, task: str) -> bool:
-        """Tell whether a task's work is in the user's repository."""
+        """Tell whether a task's work is in the user's repository: a subtask's, as part of its parent's."""
         if self._landed is None:
             self._landed = frozenset(strings(self.result.get("landed")))
-        return task in self._landed
+        return whole_of(self, task) in self._landed
 
     def reason(self, task: Task) -> str | None:
         """Return why a task is where it is, merge included, or None."""
@@ -290,6 +301,7 @@ class SessionView:
                 {
                     "id": task.id,
                     "name": task.name,
+                    "parent": task.parent,
                     "state": str(task.state),
                     "landed": self.landed(task.id),
                     "reason": self.reason(task),
@@ -300,12 +312,21 @@ class SessionView:
         }
 
     def ordered(self, names: Iterable[str] | None = None) -> list[Task]:
-        """Return the tasks in the order of the plan: all, or those of these names that there are."""
+        """Return the tasks in the order of the plan, subtasks behind their parents: all, or those of these names."""
         if self._order is None:
             self._order = {task: at for at, task in enumerate(strings(self.meta.get("order")))}
         order = self._order
+
+        def place(name: str) -> list[tuple[int, str]]:
+            first, *below = path_of(self, name)
+            return [(order.get(first, len(order)), first), *((len(each), each) for each in below)]
+
         chosen = self.tasks if names is None else self.tasks.keys() & names
-        return [self.tasks[name] for name in sorted(chosen, key=lambda name: (order.get(name, len(order)), name))]
+        return [self.tasks[name] for name in sorted(chosen, key=place)]
+
+    def planned(self) -> list[Task]:
+        """Return the tasks without the subtasks that agents made, in the order of the plan."""
+        return [task for task in self.ordered() if task.parent is None]
 
     def _candidates(self) -> list[Entry]:
         return sorted(self._line.values(), key=lambda entry: entry.create_revision)

@@ -1,4 +1,4 @@
-"""What an agent calls to report to its worker, and to exchange messages.
+"""What an agent calls to report to its worker, to exchange messages, and to delegate.
 
 Works inside an agent that `coord` runs, over the worker's private socket (COORD_AGENT_SOCKET), and for that agent
 only. It blocks for as long as the worker takes to answer, and imports next to nothing: agents pay for every start.
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 __all__ = [
+    "await_tasks",
+    "delegate",
     "main",
     "mark_complete",
     "mark_failed",
@@ -45,7 +47,7 @@ def report_progress(status: str, next_steps: str | None = None) -> None:
         Unavailable: No worker listens: this is no agent, or its worker has gone.
         InvalidArgument: The worker refused it; the message says why.
     """
-    _call(call="report_progress", status=status, next_steps=next_steps)
+    _call({"call": "report_progress", "status": status, "next_steps": next_steps})
 
 
 def mark_complete(summary: str, criteria: Mapping[str, str] | None = None) -> list[str]:
@@ -62,7 +64,9 @@ def mark_complete(summary: str, criteria: Mapping[str, str] | None = None) -> li
         Unavailable: No worker listens.
         InvalidArgument: The worker refused it.
     """
-    missing: list[str] = _call(call="mark_complete", summary=summary, criteria=dict(criteria or {}))["missing"]
+    missing: list[str] = _call({"call": "mark_complete", "summary": summary, "criteria": dict(criteria or {})})[
+        "missing"
+    ]
     return missing
 
 
@@ -76,7 +80,7 @@ def mark_failed(reason: str) -> None:
         Unavailable: No worker listens.
         InvalidArgument: The worker refused it.
     """
-    _call(call="mark_failed", reason=reason)
+    _call({"call": "mark_failed", "reason": reason})
 
 
 def read_messages() -> list[dict[str, str]]:
@@ -87,7 +91,7 @@ def read_messages() -> list[dict[str, str]]:
     Raises:
         Unavailable: No worker listens.
     """
-    _call(call="read_messages")
+    _call({"call": "read_messages"})
     return received()
 
 
@@ -107,7 +111,7 @@ def note(text: str) -> str:
         Unavailable: No worker listens.
         InvalidArgument: The worker refused it.
     """
-    return str(_call(call="note", text=text)["id"])
+    return str(_call({"call": "note", "text": text})["id"])
 
 
 def send_message(to: str, text: str) -> str:
@@ -121,17 +125,74 @@ def send_message(to: str, text: str) -> str:
         Unavailable: No worker listens.
         InvalidArgument: The worker refused it.
     """
-    return str(_call(call="send_message", to=to, text=text)["id"])
+    return str(_call({"call": "send_message", "to": to, "text": text})["id"])
 
 
-def _call(**request: object) -> dict[str, Any]:
+def delegate(
+    prompt: str,
+    writes: Sequence[str] = (),
+    *,
+    name: str = "",
+    profile: str = "",
+    reads: Sequence[str] = (),
+    accept: Sequence[str] = (),
+    request: str = "",
+) -> str:
+    """Have another agent do a part of the task, from the last commit of this one's branch on; return its id.
+
+    Asking for the same again, as after an error, makes it once only. What came of it comes as a message.
+
+    Args:
+        prompt: What the other agent is told.
+        writes: Patterns of the files that it may change, within this task's own; none: it only reads.
+        name: Shown to people.
+        profile: Who does it; the agent profile of this task when left out.
+        reads: Patterns of the files that it relies on.
+        accept: Criteria by which it is done.
+        request: A name for this request, in place of what it says.
+
+    Raises:
+        Unavailable: No worker listens.
+        InvalidArgument: It may not be delegated; the message says why.
+    """
+    who = {"name": name, "profile": profile, "request": request}
+    what = {"prompt": prompt, "writes": list(writes), "reads": list(reads), "accept": list(accept)}
+    return str(_call({"call": "delegate", **what, **who})["task"])
+
+
+def await_tasks(tasks: Sequence[str] = (), timeout: float | None = None) -> list[dict[str, Any]]:
+    """Wait, asleep, until a subtask has ended that was open; return where they all are.
+
+    It also returns after the worker's interval, five minutes unless it was set up otherwise: then call it again, for as
+    long as one of them is open. One that was waited for for thirty minutes is given up.
+
+    Args:
+        tasks: Their ids; none: all of this agent's.
+        timeout: Seconds to wait at most; the interval when left out, or when that is shorter.
+
+    Returns:
+        For each ``task``, ``name``, ``state``, whether it is ``open``, and what there is of ``summary``, ``reason``,
+        ``commit``, ``branch`` and ``gave_up``.
+
+    Raises:
+        Unavailable: No worker listens.
+        InvalidArgument: One of them is not this agent's.
+    """
+    found: list[dict[str, Any]] = _call({"call": "await_tasks", "tasks": list(tasks), "timeout": timeout}, stay=True)[
+        "tasks"
+    ]
+    return found
+
+
+def _call(request: Mapping[str, object], *, stay: bool = False) -> dict[str, Any]:
     path = os.environ.get("COORD_AGENT_SOCKET", "")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             _connect(channel, path)
             try:
                 channel.sendall(json.dumps(request).encode() + b"\n")
-                channel.shutdown(socket.SHUT_WR)
+                if not stay:  # one who waits stays on the line: hanging up ends the waiting
+                    channel.shutdown(socket.SHUT_WR)
             except OSError:
                 pass  # one who refuses us answers without having listened: the answer says why
             answer = json.loads(_read(channel))
@@ -232,7 +293,7 @@ def _complete(text: str, _after: str, evidence: Mapping[str, str]) -> int:
 
 
 def _read_mail() -> int:
-    _call(call="read_messages")
+    _call({"call": "read_messages"})
     return DONE
 
 

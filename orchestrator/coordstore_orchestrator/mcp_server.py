@@ -1,4 +1,4 @@
-"""What `coord mcp` serves: the completion contract, messages and notes as tools, over standard input and output.
+"""What `coord mcp` serves as tools: completion contract, messages, notes, subtasks; over standard input and output.
 
 It runs inside an agent, as an MCP server that the agent's program starts, and passes each call on to the attempt's
 worker over its private socket. Programs start such servers with hardly any of their environment, so the socket is
@@ -7,10 +7,11 @@ also looked for in the environment of the processes above.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Final
 
-from coordstore.errors import Unsupported
+from coordstore.errors import CoordError, Unsupported
 from coordstore_orchestrator import agent
 from coordstore_orchestrator.worker.process import proctree
 
@@ -27,6 +28,7 @@ GENERATIONS: Final = 16
 INSTRUCTIONS: Final = (
     "You are one of several agents that coord runs. Report your progress; when everything is done call mark_complete,"
     " and repair what it says is missing; when it cannot be done call mark_failed. Read your messages now and then."
+    " Parts that others can do meanwhile you may delegate, await, and take into your branch with git merge."
 )
 
 
@@ -66,6 +68,24 @@ def note(text: str) -> str:
     return _with_mail("kept")
 
 
+def delegate(prompt: str, writes: list[str], name: str = "", profile: str = "", accept: list[str] | None = None) -> str:
+    """Have another agent do a part of the task at the same time; tells its id. Commit first what it is to build on.
+
+    writes: patterns of the files that it may change, within your own; [] when it only reads.
+    """
+    made = agent.delegate(prompt, writes, name=name, profile=profile, accept=accept or ())
+    return _with_mail(f"delegated as {made}; await_tasks waits for it")
+
+
+def await_tasks(tasks: list[str] | None = None) -> str:
+    """Wait until a task ends that you delegated (all of them when none is named), or for five minutes at most."""
+    found = agent.await_tasks(tasks or ())
+    said = [f"{each['task']}: {'open, ' if each['open'] else ''}{each['state']}" for each in found]
+    if any(each["open"] for each in found):
+        said.append("some are open: do something else, or call await_tasks again")
+    return _with_mail("\n".join(said))
+
+
 TOOLS: Final[tuple[Callable[..., str], ...]] = (
     report_progress,
     mark_complete,
@@ -73,6 +93,8 @@ TOOLS: Final[tuple[Callable[..., str], ...]] = (
     send_message,
     read_messages,
     note,
+    delegate,
+    await_tasks,
 )
 
 
@@ -84,12 +106,26 @@ def build_server() -> MCPServer:
     """
     try:
         from mcp.server.mcpserver import MCPServer
+        from mcp.server.mcpserver.exceptions import ToolError
     except ImportError as error:
         message = "`coord mcp` needs the MCP SDK, version 2 or newer: pip install 'coordstore[mcp]'"
         raise Unsupported(message) from error
+
+    def telling(tool: Callable[..., str]) -> Callable[..., str]:
+        """Let the agent read why a call was refused: of other errors the SDK tells nothing."""
+
+        @functools.wraps(tool)
+        def call(*args: object, **given: object) -> str:
+            try:
+                return tool(*args, **given)
+            except CoordError as error:
+                raise ToolError(str(error)) from error
+
+        return call
+
     server = MCPServer("coord", instructions=INSTRUCTIONS)
     for tool in TOOLS:
-        server.add_tool(tool, structured_output=False)
+        server.add_tool(telling(tool), structured_output=False)
     return server
 
 

@@ -17,6 +17,7 @@ from coordstore.errors import Conflict, CoordError, LeaseLost
 from coordstore.home import session_dir
 from coordstore.model import Put
 from coordstore.session import SessionView, State
+from coordstore.session.lineage import whole_of
 from coordstore.session.session import Session, as_value, now_text
 from coordstore.session.values import strings
 from coordstore_orchestrator.git.remote import Remote
@@ -40,6 +41,7 @@ from coordstore_orchestrator.review.reviews import Site as ReviewSite
 from coordstore_orchestrator.worker.attempt import AttemptRunner, Site
 from coordstore_orchestrator.worker.extras import Ports
 from coordstore_orchestrator.worker.handin import save_left_work
+from coordstore_orchestrator.worker.naps import Naps
 from coordstore_orchestrator.worker.process import Guardian
 from coordstore_orchestrator.worker.process.identity import end_leftovers, is_dead, own_holder
 from coordstore_orchestrator.worker.steady import SteadySession, through_outages
@@ -106,6 +108,7 @@ class Run:
         self._options = options
         self._folder = session_dir(options.home, name)
         self._holder = own_holder()
+        self._naps = Naps()
         self._orchestrator: Orchestrator | None = None
         self._worker: Worker | None = None
         self._standing: asyncio.Task[Any] | None = None
@@ -161,7 +164,7 @@ class Run:
             if not view.result.get("ended"):
                 await scopes.reserve(
                     self._session.name,
-                    _writes(view.tasks),
+                    _writes({task.id: task for task in view.planned()}),
                     leadership.lease,
                     holder=self._holder,
                     fence=leadership.fence,
@@ -239,6 +242,7 @@ class Run:
             copy=options.copy,
             ports=Ports(options.ports) if options.ports else None,
             remote=tools.remote,
+            naps=self._naps,
         )
 
     async def _drive(self, view: SessionView, tools: _Tools) -> SessionView:
@@ -294,7 +298,8 @@ class Run:
         options, lease = self._options, tools.leadership.lease
         session = SteadySession(self._session.store, self._session.name)
         runner = AttemptRunner(self._site(view, tools))
-        self._worker = Worker(session, runner, options.slots, self._holder, classes=options.labels, limit=options.limit)
+        more: Any = {"classes": options.labels, "limit": options.limit, "naps": self._naps}
+        self._worker = Worker(session, runner, options.slots, self._holder, **more)
         self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, integrator, options.seen)
         self._pass_on()
         serving = asyncio.ensure_future(self._worker.run())
@@ -336,7 +341,8 @@ class Run:
             await self._session.store.transact([Put(self._session.keys.result, as_value(result))], fence=fence)
         if tools.landing is not None and self._options.merge:
             with contextlib.suppress(CoordError):  # refs that stay there are in nobody's way
-                await tools.landing.tidy(str(view.merged(task)["agent"]) for task in merged)
+                parts = [task for task in view.tasks if whole_of(view, task) in merged]
+                await tools.landing.tidy(str(view.merged(task)["agent"]) for task in parts)
 
     async def _validated(self, view: SessionView, tools: _Tools) -> SessionView:
         """Run the plan's validation, if it has one, and leave out what breaks it."""
@@ -361,9 +367,10 @@ def _writes(tasks: Mapping[str, Task]) -> dict[str, list[str]]:
 
 
 def _final(view: SessionView, merged: list[str]) -> str:
-    if len(merged) == len(view.tasks):
+    planned = view.planned()
+    if len(merged) == len(planned):
         return "completed"
-    states = {task.state for task in view.tasks.values()}
+    states = {task.state for task in planned}
     if not merged and states == {State.CANCELLED}:
         return "cancelled"
     return "partial" if merged else "failed"

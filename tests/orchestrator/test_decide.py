@@ -14,6 +14,7 @@ from coordstore_orchestrator.monitor import decide as rules
 from coordstore_orchestrator.monitor import recovery
 from coordstore_orchestrator.monitor.decide import Assign, CancelTask, EndLost, Integrate, decide, settled
 from coordstore_orchestrator.monitor.fallback import AddTask
+from coordstore_orchestrator.monitor.subtasks import EndSubtask, Return
 from tests.orchestrator.board import Board
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def returned() -> Board:
     board = Board({"a": []}).attempt("a.1", "completed")
     board.put("merged/a", {"agent": "a.1", "merged": False, "refused": "conflicts", "returned": True, "work": "c1"})
     return board
+
+
+def family() -> Board:
+    """Give a task whose first attempt made a subtask."""
+    return Board({"a": [], "a-1-1": {"parent": "a.1", "depth": 1, "base": "c0"}})
 
 
 BACK = as_hint({"agent": "a.1", "refused": "conflicts", "work": "c1"})
@@ -84,6 +90,31 @@ CASES: dict[str, tuple[Board, list[Action]]] = {
     "cancelling goes down one step at a time": (
         Board({"a": ["b"], "b": ["c"], "c": []}).attempt("c.1", "failed"),
         [CancelTask("b", 1, "needs c, which failed")],
+    ),
+    "a subtask starts": (family().attempt("a.1", "running"), [Assign("a-1-1", 1)]),
+    "a subtask whose parent has ended before it began": (
+        family().attempt("a.1", "failed"),
+        [CancelTask("a-1-1", 1, "its parent a.1 has ended")],
+    ),
+    "a running subtask whose parent has ended": (
+        family().attempt("a.1", "failed").attempt("a-1-1.1", "running"),
+        [EndSubtask("a-1-1", "a-1-1.1", "its parent a.1 has ended")],
+    ),
+    "a completed subtask returns and is not merged": (
+        family().attempt("a.1", "running").attempt("a-1-1.1", "completed"),
+        [Return("a-1-1", "a-1-1.1")],
+    ),
+    "a failed subtask returns too": (
+        family().attempt("a.1", "running").attempt("a-1-1.1", "failed"),
+        [Return("a-1-1", "a-1-1.1")],
+    ),
+    "a subtask whose parent is told": (
+        family().attempt("a.1", "running").attempt("a-1-1.1", "completed").merge("a-1-1"),
+        [],
+    ),
+    "a completed subtask that nobody waits for": (
+        family().attempt("a.1", "failed").attempt("a-1-1.1", "completed"),
+        [],
     ),
     "a pending attempt": (Board({"a": []}).attempt("a.1", "pending"), []),
     "a running attempt": (Board({"a": []}).attempt("a.1", "running"), []),

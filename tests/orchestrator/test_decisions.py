@@ -16,6 +16,7 @@ from coordstore.testing import MemoryStore
 from coordstore_orchestrator.monitor import decisions as kept
 from coordstore_orchestrator.monitor.decide import Assign, decide, decide_task, over
 from coordstore_orchestrator.monitor.decisions import Decisions
+from coordstore_orchestrator.monitor.subtasks import EndSubtask
 from tests.orchestrator.board import Board
 from tests.orchestrator.test_decide import plans, play
 
@@ -131,6 +132,34 @@ def test_a_task_that_needs_all_others_is_looked_at_once_they_are_merged(monkeypa
         decisions.see(view)
     assert looked.count("all") == 2  # at the beginning, and at the end
     assert decisions.actions(view)[-1] == Assign("all", 1)
+
+
+@pytest.mark.req("T4")
+def test_a_subtask_is_looked_at_when_its_parent_changes() -> None:
+    subtask = {"parent": "a.1", "depth": 1, "base": "c0"}
+    board = Board({"a": [], "a-1-1": subtask}).attempt("a.1", "running")
+    view, decisions = board.view(), Decisions()
+    decisions.see(view)
+
+    def now() -> list[Action]:
+        known = view.entries
+        changes = [Change(key, entry) for key, entry in board.entries.items() if known.get(key) is not entry]
+        changes += [Change(key, None) for key in known if key not in board.entries]
+        view.apply(Batch(board.revision, changes=changes))
+        decisions.see(view)
+        assert decisions.actions(view) == decide(board.view())
+        return decisions.actions(view)
+
+    assert now() == [Assign("a-1-1", 1)]
+    board.attempt("a-1-1.1", "running")
+    assert now() == []
+    board.put("agents/a.1/subtasks", {"tasks": {"a-1-1": {"key": "k", "dropped": "too late"}}})
+    assert now() == [EndSubtask("a-1-1", "a-1-1.1", "too late")]
+    board.attempt("a.1", "failed")
+    assert now() == [EndSubtask("a-1-1", "a-1-1.1", "its parent a.1 has ended")]
+    board.attempt("a-1-1.1", "cancelled")
+    assert now() == []
+    assert decisions.over(view)
 
 
 async def test_a_view_names_the_tasks_that_changed() -> None:

@@ -29,8 +29,8 @@ async def main():
         tools = await client.list_tools()
         said = [" ".join(sorted(tool.name for tool in tools.tools))]
 
-        async def call(name, **arguments):
-            answer = await client.call_tool(name, arguments)
+        async def call(tool, **arguments):
+            answer = await client.call_tool(tool, arguments)
             said.append(" ".join(part.text for part in answer.content))
 
         await call("read_messages")
@@ -40,15 +40,20 @@ async def main():
         await call("note", text="the sky is high")
         await call("send_message", to="t", text="to myself")
         await call("read_messages")
+        await call("delegate", prompt="do a part", writes=["elsewhere.txt"])
+        await call("delegate", prompt="do a part", writes=[], name="part")
+        await call("await_tasks")
         await call("mark_complete", summary="did it", criteria={"1": "looked"})
         pathlib.Path("t.txt").write_text("\\n".join(said))
 
 assert "COORD_AGENT_SOCKET" in os.environ
+if os.environ["COORD_TASK"] != "t":
+    sys.exit(print("looked"))  # a part that only reads
 asyncio.run(main())
 """
 
 
-@pytest.mark.req("W5", "R7")
+@pytest.mark.req("W5", "R7", "T4")
 def test_a_real_client_reports_over_mcp(place: Place) -> None:
     program = place.folder / "client.py"
     program.write_text(CLIENT)
@@ -60,7 +65,7 @@ def test_a_real_client_reports_over_mcp(place: Place) -> None:
     logs = [log.read_text() for log in place.folder.glob("state/*/sessions/s/logs/t.1/std*.log")]
     assert done.code == 0, (done, place.tasks(), logs)
     assert place.show("t.txt").split("\n") == [
-        "mark_complete mark_failed note read_messages report_progress send_message",
+        "await_tasks delegate mark_complete mark_failed note read_messages report_progress send_message",
         "no messages",
         "noted",
         "missing: nothing was changed",
@@ -68,6 +73,11 @@ def test_a_real_client_reports_over_mcp(place: Place) -> None:
         "sent",
         "message from t.1: to myself",
         "no messages",
+        "Error executing tool delegate: 'elsewhere.txt' reaches beyond what t.1 itself may write, t.txt: ask for less",
+        "delegated as t-1-1; await_tasks waits for it",
+        "t-1-1: completed",
+        "message from t-1-1.1: subtask t-1-1 (Subtask: @command part) has completed",
+        "It says: looked",
         "accepted: you are done, end now",
     ]
     rows = place.coord("events", "s", "--json").out

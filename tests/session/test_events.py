@@ -40,6 +40,10 @@ SAMPLES: list[events.Event] = [
     events.Verdict(detector="stall", action="stop", reason="hung", hint="be quick", evidence={"cpu": 0.0}),
     events.Watching(profile="claude", thresholds={"stall": 60.0}),
     events.Reviewed(state="approved", by="somebody", comment="fine"),
+    events.Delegated(task="t1-1-1", name="Subtask: @codex"),
+    events.Waiting(tasks=("t1-1-1",)),
+    events.Woken(why="ended"),
+    events.Returned(task="t1-1-1", state="completed", commit="c1"),
     events.Unknown(raw="?"),
 ]
 

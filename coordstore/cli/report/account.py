@@ -117,6 +117,7 @@ class Account:
         return {
             "id": task.id,
             "name": task.name,
+            "parent": task.parent,
             "state": str(task.state),
             "work": standing(self.view, task) or None,
             "landed": self.view.landed(task.id),

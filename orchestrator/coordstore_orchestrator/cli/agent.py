@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["agent"]
+
+OPEN: Final = 3
 
 
 @click.group()
@@ -65,6 +67,45 @@ def send_message(to: str, text: str) -> int:
     """Send TEXT to a task, to one of its attempts, or to "orchestrator"."""
     api.send_message(to, text)
     return 0
+
+
+@agent.command("delegate")
+@click.argument("prompt")
+@click.option("--writes", multiple=True, metavar="PATTERN", help="What it may change, within one's own; several times.")
+@click.option("--reads", multiple=True, metavar="PATTERN", help="What it relies on; several times.")
+@click.option("--accept", multiple=True, metavar="TEXT", help="A criterion by which it is done; several times.")
+@click.option("--agent", "profile", default="", metavar="PROFILE", help="Who does it; one's own profile by default.")
+@click.option("--name", default="", help="Shown to people.")
+@click.option("--request", default="", metavar="NAME", help="A name for this request: the same one is made once only.")
+def delegate(prompt: str, **more: Any) -> int:  # noqa: ANN401  (what click hands in)
+    """Have another agent do what PROMPT says, from the last commit here on; prints the subtask's id.
+
+    It is made once only, however often the same is asked for. What came of it is a message: coord agent await.
+    """
+    print(api.delegate(prompt, more.pop("writes"), **more))
+    return 0
+
+
+@agent.command("await")
+@click.argument("tasks", nargs=-1, metavar="[TASK…]")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait that long at most.")
+@click.option("--all", "everything", is_flag=True, help="Wait until all have ended, however often one is woken.")
+def await_tasks(tasks: Sequence[str], timeout: float | None, *, everything: bool) -> int:
+    """Wait, asleep, until a subtask ends, or for five minutes; prints where all are, and the messages that came.
+
+    Exit status: 0 all have completed, 1 all have ended and one has not completed, 3 one is still open: call it again.
+    """
+    while True:
+        found = api.await_tasks(tasks, timeout)
+        for message in api.received():
+            click.echo(f"message from {message['from']}: {message['text']}")
+        if not (everything and any(each["open"] for each in found)):
+            break
+    for each in found:
+        click.echo(f"{each['task']}: {'open, ' if each['open'] else ''}{each['state']}")
+    if any(each["open"] for each in found):
+        return OPEN
+    return 0 if all(each["state"] == "completed" for each in found) else 1
 
 
 def _main(args: Sequence[str]) -> int:

@@ -63,9 +63,8 @@ class RunDisplay:
             return
         if not self._headed:
             self._headed = True
-            self._print(
-                f"session {self._session}: {len(view.tasks)} tasks (watch it: coord inspect {self._session} --watch)"
-            )
+            count = len(view.planned())
+            self._print(f"session {self._session}: {count} tasks (watch it: coord inspect {self._session} --watch)")
         for task in view.ordered(view.changed):
             for key, line in self._lines(view, task):
                 if self._shown.get(key) != line:
@@ -76,7 +75,7 @@ class RunDisplay:
         """Print the summary; return the exit status."""
         done = [task for task in view.tasks if view.merged(task).get("merged")]
         what = "landed" if view.result.get("ref") or merged else "integrated"
-        self._print(f"\nsession {self._session}: {len(done)} of {len(view.tasks)} tasks {what}")
+        self._print(f"\nsession {self._session}: {len(done)} of {len(view.planned())} tasks {what}")
         for task in view.ordered():
             self._print(self._row(view, task))
             for line in self._kept(view, task):
@@ -85,7 +84,7 @@ class RunDisplay:
         self._print_next(view, plan, unsettled=unsettled)
         if interrupted and unsettled:
             return INTERRUPTED
-        return ALL if len(done) == len(view.tasks) else SOME if done else NONE
+        return ALL if len(done) == len(view.planned()) else SOME if done else NONE
 
     def _print_next(self, view: SessionView, plan: Path, *, unsettled: bool) -> None:
         bad = [task.latest.agent for task in view.ordered() if task.latest and task.state is State.FAILED]
@@ -114,9 +113,17 @@ class RunDisplay:
             lines.append((f"review {task.id}", f"? {latest.agent:<10} in review  {command}"))
         merged = view.merged(task.id)
         if merged:
-            said = "merged" if merged.get("merged") else f"left out: {self._short(merged.get('refused'))}"
-            lines.append((f"merged {task.id}", f"{'+' if merged.get('merged') else '✗'} {latest.agent:<10} {said}"))
+            symbol, said = self._integrated(merged)
+            lines.append((f"merged {task.id}", f"{symbol} {latest.agent:<10} {said}"))
         return lines
+
+    def _integrated(self, record: Mapping[str, Any]) -> tuple[str, str]:
+        """Return the symbol and the words for what became of completed work."""
+        if record.get("merged"):
+            return "+", "merged"
+        if "to" in record:
+            return "<", f"returned to {record['to']}"
+        return "✗", f"left out: {self._short(record.get('refused'))}"
 
     def _about(self, task: Task, attempt: Attempt) -> str:
         if attempt.state is State.RUNNING or attempt.reason is None:

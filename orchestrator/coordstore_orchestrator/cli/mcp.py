@@ -9,9 +9,10 @@ __all__ = ["mcp"]
 
 @click.command()
 def mcp() -> int:
-    """Serve this agent's reports, messages and notes over MCP on standard input and output; inside an agent only.
+    """Serve this agent's reports, messages, notes and subtasks over MCP on standard input and output; inside an agent.
 
-    Tools: report_progress, mark_complete, mark_failed, send_message, read_messages, note. Needs coordstore[mcp].
+    Tools: report_progress, mark_complete, mark_failed, send_message, read_messages, note, delegate, await_tasks. Needs
+    coordstore[mcp].
     """
     from coordstore_orchestrator.mcp_server import serve
 

@@ -57,7 +57,9 @@ async def _retry(settings: Settings, name: str, wanted: Sequence[str], hint: str
 
 def _check(view: SessionView, task: Task) -> None:
     """Refuse a task that cannot be tried again, with the reason."""
-    if task.state is State.COMPLETED:
+    if task.parent is not None:
+        said = f"it is a subtask of {task.parent}: its parent delegates it again when that is tried again"
+    elif task.state is State.COMPLETED:
         told = view.left_out(task.id)
         said = f"its work was left out: {told}; repair it in a new plan" if told else "it is completed"
     elif not settled(view, task):
@@ -79,7 +81,7 @@ def _chosen(view: SessionView, wanted: Sequence[str]) -> list[Task]:
 
 
 def _fits(view: SessionView, task: Task, wanted: Sequence[str], chosen: dict[str, Task]) -> bool:
-    if task.state not in (State.FAILED, State.CANCELLED) or not settled(view, task):
+    if task.parent or task.state not in (State.FAILED, State.CANCELLED) or not settled(view, task):
         return False
     waits = any((task.reason or "").startswith(f"needs {need},") for need in task.needs if need in chosen)
     return not wanted or task.id in wanted or waits

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from coordstore.session import State
 from coordstore.session.changes import ChangeState, change_in
+from coordstore.session.subtasks import unwanted
 from coordstore_orchestrator.merge.conflicts import as_hint
 from coordstore_orchestrator.monitor.fallback import AddTask, whole_task
 from coordstore_orchestrator.monitor.recovery import INTERRUPTED, LOST, Retry, retry_of
+from coordstore_orchestrator.monitor.subtasks import EndSubtask, Return, to_end, to_return
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,7 +85,7 @@ class Integrate:
     agent: str
 
 
-Action = Assign | CancelTask | EndLost | Integrate | AddTask
+Action = Assign | CancelTask | EndLost | Integrate | AddTask | EndSubtask | Return
 
 
 def decide(view: SessionView) -> list[Action]:
@@ -103,10 +105,12 @@ def decide(view: SessionView) -> list[Action]:
 
 
 def decide_task(view: SessionView, task: Task) -> Action | None:
-    """Return what can be done now for one task; it follows from its own keys and from the `fate` of what it needs."""
+    """Return what can be done now for one task, which follows from its own keys, its parent's and its needs' `fate`."""
     latest = task.latest
     if latest is not None and latest.lost:
         return EndLost(latest.agent)
+    if task.parent is not None:
+        return _decide_subtask(view, task)
     if latest is not None and latest.state is State.COMPLETED:
         verdict = _verdict(view, task)
         if not verdict and not _in_review(view, latest.agent):
@@ -139,10 +143,22 @@ def settled(view: SessionView, task: Task) -> bool:
     latest = task.latest
     if latest is None or latest.state in (State.PENDING, State.RUNNING):
         return False
+    if task.parent is not None and (latest.state is State.COMPLETED or unwanted(view, task)):
+        return True
     if latest.state is State.COMPLETED:
         verdict = _verdict(view, task)
         return bool(verdict) and not verdict.get("returned")
     return not retries_left(task, view.meta.get("recovery"))
+
+
+def _decide_subtask(view: SessionView, task: Task) -> Action | None:
+    """Return what starts a subtask, ends one that nobody waits for, or tells its parent what came of it."""
+    if settled(view, task):
+        return to_return(view, task)
+    why = unwanted(view, task)
+    if why and task.latest is None:
+        return CancelTask(task.id, task.next_attempt, why)
+    return to_end(view, task) or (_start(view, task) if _may_start(task.latest) else None)
 
 
 def _in_review(view: SessionView, agent: str) -> bool:

@@ -41,6 +41,7 @@ class Decisions:
         self._needs: dict[str, tuple[str, ...]] = {}
         self._needed_by: defaultdict[str, set[str]] = defaultdict(set)
         self._missing: dict[str, int] = {}
+        self._below: defaultdict[str, set[str]] = defaultdict(set)
         self._recovery: Any = UNREAD
 
     def __repr__(self) -> str:
@@ -56,9 +57,11 @@ class Decisions:
             changed = view.tasks.keys() | self._fates.keys()
         elif not changed:
             return
-        concerned = set(changed)
         for name in changed:
             self._link(view, name)
+        # What becomes of a subtask depends on the attempt that made it.
+        changed = set(changed).union(*(self._below[name] for name in changed if name in self._below))
+        concerned = set(changed)
         for name in changed:
             concerned |= self._settle(view, name)
         for name in concerned:
@@ -97,8 +100,10 @@ class Decisions:
         return [*in_order(view, found), *([] if whole is None else [whole])]
 
     def _link(self, view: SessionView, name: str) -> None:
-        """Keep who needs whom."""
+        """Keep who needs whom, and who is whose subtask."""
         task = view.tasks.get(name)
+        if task is not None and task.parent is not None:
+            self._below[task.parent.rpartition(".")[0]].add(name)
         needs = tuple(dict.fromkeys(task.needs)) if task else ()
         if self._needs.get(name) == needs:
             return

@@ -39,7 +39,7 @@ def whole_task(view: SessionView) -> AddTask | None:
     It takes an agent that is meant for the session as a whole (the plan's, or the run's), several tasks of which
     none came through, and nobody who cancelled one. All tasks must be settled.
     """
-    agent, tasks = view.meta.get("alone"), view.ordered()
+    agent, tasks = view.meta.get("alone"), view.planned()
     if agent is None or len(tasks) < 2 or any(task.spec.get("fallback") for task in tasks):  # noqa: PLR2004  (several)
         return None
     if any(view.merged(task.id).get("merged") or _cancelled(task) for task in tasks):

@@ -21,6 +21,7 @@ from coordstore_orchestrator.monitor.backoff import Backoff
 from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate
 from coordstore_orchestrator.monitor.decisions import Decisions
 from coordstore_orchestrator.monitor.fallback import AddTask
+from coordstore_orchestrator.monitor.subtasks import EndSubtask, Return, carry_out
 from coordstore_orchestrator.monitor.watch import Watcher
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ PAUSE: Final = 0.3
 """Seconds after which is decided anew what the store did not take."""
 OUTAGES: Final = (Unavailable, OutcomeUnknown, RemoteUnreachable)
 """What passes, as when a cluster chooses another leader or a network is down."""
-MERGES_ONLY = (Integrate, EndLost)
-"""What a draining orchestrator still does."""
+MERGES_ONLY = (Integrate, EndLost, EndSubtask, Return)
+"""What a draining orchestrator still does; and it starts subtasks, without which what runs could not go on."""
 
 
 class Integrator(Protocol):
@@ -164,9 +165,13 @@ class Orchestrator:
 
     def _now(self, action: Action) -> bool:
         """Tell whether it is time for an action; for one that is to wait, it will be noticed when it is."""
-        if self._draining and not isinstance(action, MERGES_ONLY):
+        if self._draining and not isinstance(action, MERGES_ONLY) and not self._is_subtask(action):
             return False  # for good
         return not isinstance(action, Assign) or self._backoff.over(action)
+
+    def _is_subtask(self, action: Action) -> bool:
+        task = self.view.tasks.get(action.task) if isinstance(action, Assign | CancelTask) else None
+        return task is not None and task.parent is not None
 
     async def _do(self, action: Action) -> int:
         try:
@@ -196,6 +201,8 @@ class Orchestrator:
             return await self._make_attempt(action)
         if isinstance(action, EndLost):
             return await self._end_lost(action)
+        if isinstance(action, EndSubtask | Return):
+            return await carry_out(self._session, self.view, action, self._fence)
         if isinstance(action, AddTask):
             log.warning("all tasks failed: one agent gets the whole, as task %s", action.task)
             return await self._session.add_task(self.view, action.task, action.spec, fence=self._fence)
@@ -210,7 +217,7 @@ class Orchestrator:
         if task is None or task.next_attempt != action.attempt:
             return 0
         if isinstance(action, Assign):
-            base = self.view.tip or self._base
+            base = str(task.spec["base"]) if task.parent else self.view.tip or self._base
             return await self._session.assign(task, base, fence=self._fence, hint=action.hint, other=action.other)
         log.info("task %s cancelled: %s", action.task, action.reason)
         return await self._session.cancel_unstarted(task, action.reason, fence=self._fence)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import CoordError, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
@@ -20,12 +20,15 @@ from coordstore_orchestrator.merge.gate import inspect
 from coordstore_orchestrator.plan.scope import Scope
 from coordstore_orchestrator.worker.agentrun import AgentRun, Ran, wait_for
 from coordstore_orchestrator.worker.contract import SOCKET, Contract
+from coordstore_orchestrator.worker.delegation import Patience, Subtasks
 from coordstore_orchestrator.worker.extras import copy_files
 from coordstore_orchestrator.worker.handin import hand_in
 from coordstore_orchestrator.worker.limits import limits_of
+from coordstore_orchestrator.worker.naps import Naps
 from coordstore_orchestrator.worker.outcome import GaveUp, Outcome, as_pattern, last_line, refusal
 from coordstore_orchestrator.worker.post import Post
 from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, proctree, secret_values
+from coordstore_orchestrator.worker.quarters import WorktreeQuarters, taken
 from coordstore_orchestrator.worker.sight import changed_files, is_litter
 from coordstore_orchestrator.worker.stop import CANCELLED, INTERRUPTED
 
@@ -73,6 +76,7 @@ class Site:
         copy: Files that each worktree gets from there.
         ports: Gives each agent ports of its own; None: they get none.
         remote: Where commits to start from come from, and work goes; None: all is in the repository.
+        naps: Where attempts sleep that wait for subtasks; its worker's.
     """
 
     session: str
@@ -89,6 +93,7 @@ class Site:
     copy: Sequence[str] = ()
     ports: Ports | None = None
     remote: Remote | None = None
+    naps: Naps = field(default_factory=Naps)
 
 
 class AttemptRunner:
@@ -140,6 +145,9 @@ class _Work:
         self._last: tuple[str, ...] = ()
         self._contract: Contract | None = None
         self._post = Post(claim, task.id)
+        quarters = WorktreeQuarters(site, attempt.agent, task, self._base, self._worktree, lambda: self._observer)
+        patience = Patience.of(site.environ)
+        self._subtasks = Subtasks(claim, task, quarters, site.naps, self._tell, patience)
         self._observer: Observer | None = None
         self._profile: Profile | None = None
         self._env: dict[str, str] = {}
@@ -192,7 +200,7 @@ class _Work:
             self._not_work += [as_pattern(path) for path in made]
         secrets = secret_values(env)
         self._contract = Contract(
-            spec.get("accept") or (), self._missing, self._tell, lambda: Redactor(secrets), self._post
+            spec.get("accept") or (), self._missing, self._tell, lambda: Redactor(secrets), self._post, self._subtasks
         )
         async with self._contract.listening(self._logs):
             ran = await self._run_agent(profiles, prompt)
@@ -202,7 +210,15 @@ class _Work:
         await self._judge_files(self._commit)
         for command in spec.get("checks") or ():
             await self._command(command, self._environment(ran.profile, prompt), "check")
-        return Outcome(State.COMPLETED, commit=self._commit, told=self._told, said=self._said)
+        parts = await taken(self._site.repository.path, self._site.naps.view, self._agent, self._commit)
+        return Outcome(
+            State.COMPLETED,
+            commit=self._commit,
+            told=self._told,
+            said=self._said,
+            evidence=self._contract.evidence,
+            taken=parts,
+        )
 
     async def _add_extras(self) -> None:
         """Copy files and take ports, as the project's configuration says."""
@@ -277,6 +293,7 @@ class _Work:
         missing = [f"{path!r} is outside the task's write scope: undo that change" for path in outside[:SHOWN_FILES]]
         if self._task.spec.get("writes") and not paths:
             missing.append("nothing was changed")
+        missing += self._subtasks.missing()
         for command in self._task.spec.get("checks") or ():
             code, tail = await self._shell(command, self._env, "contract")
             if code != 0:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from coordstore_orchestrator.worker.delegation import Subtasks
     from coordstore_orchestrator.worker.post import Post
     from coordstore_orchestrator.worker.process import Redactor
 
@@ -36,6 +37,7 @@ REQUEST_MAX: Final = 1 << 18
 PATIENCE: Final = 10.0
 """Seconds that a caller has to say what it wants."""
 TEXT_MAX: Final = 2000
+EVIDENCE_MAX: Final = 20
 REPORTS_MAX: Final = 1000
 """Reports that are taken from one attempt."""
 GENERATIONS: Final = 64
@@ -52,9 +54,11 @@ class Contract:
         tell: Takes the events.
         redactor: Makes a filter that takes secrets out.
         post: The attempt's mail: what has come goes with every answer.
+        subtasks: What its agent delegates; None: nothing can be.
 
     Attributes:
         completed: The summary that was accepted with all evidence.
+        evidence: What was accepted for each criterion.
         failed: Why the agent gave up.
         reports: How many reports were taken.
     """
@@ -66,8 +70,10 @@ class Contract:
         tell: Callable[[Sequence[events.Event]], None],
         redactor: Callable[[], Redactor],
         post: Post | None = None,
+        subtasks: Subtasks | None = None,
     ) -> None:
         self.completed: str | None = None
+        self.evidence: dict[str, str] = {}
         self.failed: str | None = None
         self.reports = 0
         self._criteria = list(criteria)
@@ -75,6 +81,7 @@ class Contract:
         self._tell = tell
         self._redactor = redactor
         self._post = post
+        self._subtasks = subtasks
         self._keeper = 0
         self._begun = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -118,7 +125,7 @@ class Contract:
             refusal = await asyncio.to_thread(self._stranger, writer.get_extra_info("socket"))
             line = await asyncio.wait_for(reader.readline(), PATIENCE)
             if refusal is None:
-                answer = await self._answer(line)
+                answer = await self._answer(line, reader)
             else:
                 log.warning("a report was refused: %s", refusal)
                 answer = {"ok": False, "error": refusal}
@@ -146,7 +153,7 @@ class Contract:
             pid = found.parent
         return "only the attempt's own agent can report for it"
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes, caller: asyncio.StreamReader) -> dict[str, Any]:
         """Take one report; return the answer."""
         request = json.loads(line)
         kind = request.get("call") if isinstance(request, dict) else None
@@ -157,12 +164,20 @@ class Contract:
             "read_messages": self._read,
             "send_message": self._send,
             "note": self._note,
+            "delegate": self._delegate,
         }
-        if kind not in handlers:
-            return {"ok": False, "error": f"there is no report {kind!r}: there are {', '.join(handlers)}"}
+        if kind not in {*handlers, "await_tasks"}:
+            return {
+                "ok": False,
+                "error": f"there is no report {kind!r}: there are {', '.join([*handlers, 'await_tasks'])}",
+            }
         if self.reports >= REPORTS_MAX:
             return {"ok": False, "error": f"that are more than {REPORTS_MAX} reports: no more are taken"}
         self.reports += 1
+        if kind == "await_tasks":
+            return await self._with_mail(await self._await(request, caller))
+        if self._subtasks is not None:
+            self._subtasks.stir()
         async with self._one_at_a_time:
             return await self._with_mail(await handlers[kind](request))
 
@@ -195,6 +210,23 @@ class Contract:
         except CoordError as error:
             return {"ok": False, "error": str(error)}
 
+    async def _delegate(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if self._subtasks is None:
+            return {"ok": False, "error": "nothing can be delegated here"}
+        try:
+            return {"ok": True, "task": await self._subtasks.delegate(self._clean(request))}
+        except CoordError as error:
+            return {"ok": False, "error": str(error)}
+
+    async def _await(self, request: Mapping[str, Any], caller: asyncio.StreamReader) -> dict[str, Any]:
+        """Wait for subtasks, for as long as the caller stays on the line; other reports are taken meanwhile."""
+        if self._subtasks is None:
+            return {"ok": False, "error": "nothing can be delegated here"}
+        try:
+            return await self._subtasks.wait(request, lambda: caller.read(1))
+        except CoordError as error:
+            return {"ok": False, "error": str(error)}
+
     async def _progress(self, request: Mapping[str, Any]) -> dict[str, Any]:
         after = request.get("next_steps")
         told = events.Progress(
@@ -212,13 +244,15 @@ class Contract:
     async def _complete(self, request: Mapping[str, Any]) -> dict[str, Any]:
         summary = self._text(request, "summary")
         criteria = request.get("criteria")
-        missing = self._unmet(criteria if isinstance(criteria, dict) else {})
+        given = criteria if isinstance(criteria, dict) else {}
+        missing = self._unmet(given)
         try:
             missing += await self._verify()
         except CoordError as error:
             missing.append(f"it could not be verified: {error}")
         if not missing:
             self.completed = summary
+            self.evidence = {str(name)[:TEXT_MAX]: self._text(given, name) for name in list(given)[:EVIDENCE_MAX]}
             self.failed = None
             self._tell([events.Completion(claim="complete", text=summary)])
         return {"ok": not missing, "missing": missing}
@@ -233,9 +267,21 @@ class Contract:
 
     def _text(self, request: Mapping[str, Any], name: str) -> str:
         """Return a text of a report, secrets taken out, shortened."""
+        return self._redacted(str(request.get(name) or ""))[:TEXT_MAX]
+
+    def _redacted(self, text: str) -> str:
         redactor = self._redactor()
-        data = str(request.get(name) or "").encode(errors="backslashreplace")
-        return (redactor.feed(data) + redactor.finish()).decode(errors="replace")[:TEXT_MAX]
+        data = text.encode(errors="backslashreplace")
+        return (redactor.feed(data) + redactor.finish()).decode(errors="replace")
+
+    def _clean(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request with secrets taken out of its texts and lists of texts."""
+        return {name: self._cleaned(value) for name, value in request.items()}
+
+    def _cleaned(self, value: object) -> object:
+        if isinstance(value, list):
+            return [self._redacted(each) if isinstance(each, str) else each for each in value]
+        return self._redacted(value) if isinstance(value, str) else value
 
 
 def _listen(folder: Path) -> socket.socket:

@@ -210,7 +210,10 @@ class HostWorker:
         share = self._slots.share()
         steady = SteadySession(self._store, session.name)
         options = self._options
-        worker = Worker(steady, AttemptRunner(site), options.slots, self._holder, classes=options.labels, share=share)
+        runner = AttemptRunner(site)
+        worker = Worker(
+            steady, runner, options.slots, self._holder, classes=options.labels, share=share, naps=site.naps
+        )
         self._pass_on(worker)
         self._workers[session.name] = worker
         self._tell(session.name, f"session {session.name}: serving it")

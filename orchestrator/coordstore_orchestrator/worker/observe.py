@@ -90,6 +90,7 @@ class Observer:
         self._step_written = 0
         self._in_vain = 0
         self._closed = False
+        self._paused = False
 
     def __repr__(self) -> str:
         return f"<Observer of {self._claim.agent}: {self.reader!r}, {len(self._waiting)} events wait>"
@@ -117,6 +118,16 @@ class Observer:
             self._news.set()
         self._check_steps()
 
+    def pause(self) -> None:
+        """Count no time against the agent from here: it waits for others."""
+        self._paused = True
+
+    def go_on(self) -> None:
+        """Count time again, from now."""
+        self._paused = False
+        self._pulse.restart()
+        self._alive()
+
     def trouble(self, output: str) -> StartTrouble | None:
         """Return what kept the agent from starting, if something did.
 
@@ -134,8 +145,9 @@ class Observer:
                 await asyncio.wait_for(self._news.wait(), self._patience())
             self._news.clear()
             await self._look()
-            self.take(await self._pulse.look(self._life, self.reader.steps))
-            self._check_idle()
+            if not self._paused:
+                self.take(await self._pulse.look(self._life, self.reader.steps))
+                self._check_idle()
             await self._write()
             await asyncio.sleep(PAUSE)
 
@@ -155,7 +167,7 @@ class Observer:
     def _patience(self) -> float:
         """Return how long to wait for news."""
         idle = self._limits.get("idle")
-        return TICK if idle is None else max(0.01, min(TICK, self._life + idle - self._clock()))
+        return TICK if idle is None or self._paused else max(0.01, min(TICK, self._life + idle - self._clock()))
 
     async def _look(self) -> None:
         """Look at files and record when it is time, and count the step of a command that just prints."""

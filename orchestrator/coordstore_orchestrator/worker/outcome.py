@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from coordstore_orchestrator.agents.proof import needs_proof
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from coordstore.session import State, events
     from coordstore_orchestrator.worker.agentrun import Ran
@@ -31,6 +31,8 @@ class Outcome:
     told: list[events.Event] = field(default_factory=list)
     said: str | None = None
     messages: tuple[str, ...] = ()
+    evidence: Mapping[str, str] | None = None
+    taken: Sequence[str] = ()
 
     def result(self, exit_status: Exit | None) -> dict[str, Any]:
         """Return what is stored as the attempt's result."""
@@ -40,6 +42,8 @@ class Outcome:
             "commit": self.commit,
             "said": self.said,
             "messages": list(self.messages) or None,
+            "evidence": self.evidence or None,
+            "taken": list(self.taken) or None,
         }
         if exit_status is not None:
             found |= {"exit": exit_status.code, "signal": exit_status.signal}

@@ -68,6 +68,10 @@ class Pulses:
         self._files += 1
         self._changed_at = self.looked
 
+    def restart(self) -> None:
+        """Measure how long nothing was done from now on."""
+        self._stepped = self._told = self._clock()
+
     async def look(self, life: float, steps: int) -> list[events.Event]:
         """Return the pulse that is due, if one is.
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from coordstore.errors import Conflict, Corrupt, Fenced, LeaseLost, OutcomeUnknown, StoreReplaced, Unavailable
 from coordstore.session import DEFAULT_CLASS, SessionView, State
+from coordstore.session.lineage import depth_of
 from coordstore_orchestrator.logs import about
+from coordstore_orchestrator.worker.naps import Berth, Naps
 from coordstore_orchestrator.worker.permits import Permits
 from coordstore_orchestrator.worker.stop import CANCELLED, INTERRUPTED, Stop
 
@@ -70,6 +72,7 @@ class Worker:
         classes: The labels that this worker serves: a task goes only where all its labels are; None: all.
         limit: The limit of the whole store, or None: only `slots` count.
         share: A part in what this host has to give, in place of `limit`.
+        naps: Where its attempts sleep while they wait; who has it not keeps its slot.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Worker:
         classes: Collection[str] | None = None,
         limit: Limit | None = None,
         share: Share | None = None,
+        naps: Naps | None = None,
     ) -> None:
         self._session = session
         self._runner = runner
@@ -100,6 +104,8 @@ class Worker:
         elif limit is not None:
             run, freed = str(holder["run"]), self._changed.set
             self._permits = Permits(session.store, session.name, run, slots, limit, freed)
+        self._naps = naps or Naps()
+        self._naps.serve(self._give_back, self._changed.set)
 
     @property
     def running(self) -> list[str]:
@@ -160,10 +166,14 @@ class Worker:
         async with aclosing(self._session.views()) as views:
             async for view in views:
                 self._view = view
+                self._naps.seen(view)
                 self._changed.set()
 
     def _waiting(self) -> list[tuple[Attempt, Task]]:
-        """Return what waits and what we serve, by priority, then in the order it was queued."""
+        """Return what waits and what we serve: subtasks first, then by priority, then in the order it was queued.
+
+        Subtasks first bounds how many wait for them asleep. Draining, only those of what runs here are served.
+        """
         found = []
         prefix = self._session.keys.queue + "/"
         for key, entry in self._view.entries.items():
@@ -177,21 +187,41 @@ class Worker:
             if task is not None and self._classes is not None and not {*task.labels} <= {*self._classes, DEFAULT_CLASS}:
                 continue
             waits = attempt.state is State.PENDING and agent not in self._running
+            if self._draining and (task is None or task.parent not in self._running):
+                continue
             if task is not None and waits and key == self._session.keys.queued(task.labels, agent):
-                found.append((-task.priority, entry.revision, agent, attempt, task))
-        return [(attempt, task) for *_, attempt, task in sorted(found, key=lambda row: row[:3])]
+                found.append((-depth_of(task.spec), -task.priority, entry.revision, agent, attempt, task))
+        return [(attempt, task) for *_, attempt, task in sorted(found, key=lambda row: row[:4])]
 
     async def _claim_some(self, lease: Lease) -> None:
-        """Claim what waits while there are free slots."""
-        waiting = [] if self._draining or self._view.paused else self._waiting()
-        if self._permits is not None and not waiting:
+        """Give slots to those who wake, then claim what waits while there are free ones."""
+        waiting = [] if self._interrupted or self._view.paused else self._waiting()
+        if self._permits is not None and not waiting and not self._naps.rising:
             await self._permits.rest()
-        free = max(self._slots - len(self._running), 0)
+        if not await self._let_rise():
+            return
+        free = self._free()
         claims = (self._claim(attempt, task, lease) for attempt, task in waiting[:free])
         # All are waited for, also when one fails: none may start an agent once we have given up.
         for failed in await asyncio.gather(*claims, return_exceptions=True):
             if failed is not None:
                 raise failed
+
+    def _free(self) -> int:
+        """Return how many slots nobody holds."""
+        return max(self._slots - len(self._running) + self._naps.sleepers, 0)
+
+    async def _let_rise(self) -> bool:
+        """Give slots to those who slept and want to go on; tell whether all of them have one."""
+        for berth in self._naps.rising:
+            taken = None
+            if self._free() == 0 or (self._permits is not None and (taken := await self._permits.take()) is None):
+                return False
+            if berth.asleep and not berth.ended:
+                self._naps.rise(berth, taken)
+            else:
+                await self._give_back(taken)
+        return True
 
     async def _claim(self, attempt: Attempt, task: Task, lease: Lease) -> None:
         """Claim an attempt and start it, if the store's limit allows one more."""
@@ -209,15 +239,19 @@ class Worker:
         stop = Stop()
         if self._interrupted:
             _interrupt(stop)
-        body = asyncio.create_task(self._hold(taken, self._carry_out(claim, attempt, task, stop)), name=agent)
+        berth = Berth(taken)
+        self._naps.enter(agent, berth)
+        body = asyncio.create_task(self._hold(berth, self._carry_out(claim, attempt, task, stop)), name=agent)
         self._running[agent] = _Running(body, stop, claim)
         body.add_done_callback(lambda done: self._ended(agent, done))
 
-    async def _hold(self, taken: Taken | None, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work, and give back what was taken for it."""
+    async def _hold(self, berth: Berth, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, and give back what it holds."""
         try:
             await work
         finally:
+            berth.ended = True
+            taken, berth.taken = berth.taken, None
             await self._give_back(taken)
 
     async def _give_back(self, taken: Taken | None) -> None:
@@ -246,6 +280,7 @@ class Worker:
         return "broke off: it ended without a report"
 
     def _ended(self, agent: str, done: asyncio.Task[None]) -> None:
+        self._naps.leave(agent)
         if not self._running.pop(agent).claim.ended:
             self._unfinished.add(agent)
         self._changed.set()

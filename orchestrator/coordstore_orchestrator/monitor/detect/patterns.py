@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chatter", "Errors", "Nudge", "Progress", "Repeats"]
 
-BESIDE: Final = (events.Pulse, events.Verdict, events.Usage, events.Note, events.ModelCall)
+BESIDE: Final = (events.Pulse, events.Verdict, events.Usage, events.Note, events.ModelCall, events.Returned)
 """What is no act of the agent."""
 
 
@@ -88,6 +88,8 @@ class Repeats(Detector):
 
     def see(self, event: events.Event) -> Finding | None:
         """Take the attempt's next event; return what follows from it."""
+        if isinstance(event, events.Woken):
+            self._last = None  # to wait for one's subtasks again and again is no loop: each time it was told to
         if not isinstance(event, events.ToolCall):
             return None
         call = (event.name, event.digest)

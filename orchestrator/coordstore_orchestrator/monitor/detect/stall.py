@@ -21,7 +21,10 @@ IDLE_CPU: Final = 0.02
 """The share of one processor that a program uses which does nothing but wake up."""
 CPU_SLACK: Final = 0.05
 """Seconds of processor time that count as none, whatever the window."""
-ACTS: Final = (events.Step, events.ToolCall, events.ToolResult, events.Message, events.FilesChanged, events.Progress)
+ACTS: Final = (
+    *(events.Step, events.ToolCall, events.ToolResult, events.Message, events.FilesChanged, events.Progress),
+    *(events.Delegated, events.Waiting, events.Woken),
+)
 
 
 class Stall(Detector):
