@@ -93,7 +93,7 @@ class Held:
         if self._guard is not None:
             self._guard.cancel()
         try:
-            if not (self._own and self.plain):
+            if not (self._own and self.plain) and not self.lease.lost:
                 await self._leave()
                 self.gone = True
         finally:

@@ -115,10 +115,11 @@ class Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop renewing and revoke; when the store is out of reach the TTL does it."""
+        """Stop renewing and revoke; when the store is out of reach the TTL does it, and of a lost one it has."""
         try:
-            with contextlib.suppress(CoordError):
-                await self.revoke()
+            if not self.lost:
+                with contextlib.suppress(CoordError):
+                    await self.revoke()
         finally:
             self._stop_keeper()
 

@@ -45,17 +45,23 @@ class Memory:
         self.store_id = secrets.token_hex(16)
         self.leases: dict[int, _Granted] = {}
         self._due: list[tuple[float, int]] = []
-        """Each lease once, by a deadline that it had: what is due is found without looking at all."""
+        """Each lease by a deadline that it had, never later than the one it has: what is due is found without looking
+        at all of them."""
         self._ids = itertools.count(secrets.randbits(32) + 1)
         self._waiting: dict[asyncio.Future[None], None] = {}  # in order, so that a seed reproduces
 
     def grant(self, ttl: int) -> int:
         """Add a lease and return its id."""
         lease = next(self._ids)
-        self.leases[lease] = _Granted(ttl, self.clock.now() + ttl)
-        heapq.heappush(self._due, (self.leases[lease].deadline, lease))
-        self._wake()
+        self.leases[lease] = _Granted(ttl, 0)
+        self.set_deadline(lease, self.clock.now() + ttl)
         return lease
+
+    def set_deadline(self, lease: int, deadline: float) -> None:
+        """Let a lease end at another time, on the clock."""
+        self.leases[lease].deadline = deadline
+        heapq.heappush(self._due, (deadline, lease))
+        self._wake()
 
     def sweep(self) -> None:
         """Commit the expiries that are due, each at a revision of its own."""
@@ -63,7 +69,7 @@ class Memory:
         while self._due and self._due[0][0] <= now:
             _, lease = heapq.heappop(self._due)
             granted = self.leases.get(lease)
-            if granted is None:
+            if granted is None or lease in due:
                 continue
             if granted.deadline <= now:
                 due.append(lease)

@@ -8,13 +8,17 @@ import os
 import subprocess
 import sysconfig
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from coordstore import open_store
 from coordstore.cli.main import main
 from coordstore.model import Append, Put
+from tests.hostlab.lab import eventually
+
+if TYPE_CHECKING:
+    from tests.etcdlab.server import Server
 
 COORD = str(Path(sysconfig.get_path("scripts"), "coord"))
 
@@ -25,21 +29,27 @@ def ran(*argv: str, cwd: Path, **env: str) -> str:
     return done.stdout
 
 
-@pytest.mark.req("S1", "S2", "S3")
-@pytest.mark.timeout(120)
-def test_a_run_on_etcd_lands(tmp_path: Path, etcd_url: str) -> None:
-    repository = tmp_path / "repository"
+def place(folder: Path, script: str, *names: str) -> Path:
+    """Make a repository, and a plan of tasks beside it; return the repository."""
+    repository = folder / "repository"
     repository.mkdir()
     for args in (["init", "-q", "-b", "main"], ["config", "user.name", "T"], ["config", "user.email", "t@t"]):
         ran("git", *args, cwd=repository)
     (repository / "README").write_text("hello\n")
     ran("git", "add", "-A", cwd=repository)
     ran("git", "commit", "-qm", "base", cwd=repository)
-    write = {"command": ["sh", "-c", 'echo "$COORD_TASK" > $COORD_TASK.txt']}
+    agent = {"command": ["sh", "-c", script]}
     tasks: list[dict[str, Any]] = [
-        {"id": name, "prompt": "write", "writes": [f"{name}.txt"], "agent": write} for name in ("a", "b", "c")
+        {"id": name, "prompt": "write", "writes": [f"{name}.txt"], "agent": agent} for name in names
     ]
-    (tmp_path / "plan.json").write_text(json.dumps({"goal": "etcd", "tasks": tasks}))
+    (folder / "plan.json").write_text(json.dumps({"goal": "etcd", "tasks": tasks}))
+    return repository
+
+
+@pytest.mark.req("S1", "S2", "S3")
+@pytest.mark.timeout(120)
+def test_a_run_on_etcd_lands(tmp_path: Path, etcd_url: str) -> None:
+    repository = place(tmp_path, 'echo "$COORD_TASK" > $COORD_TASK.txt', "a", "b", "c")
     state = {"COORD_HOME": str(tmp_path / "state")}
     ran(COORD, "--store", etcd_url, "run", str(tmp_path / "plan.json"), "--session", "s", cwd=repository, **state)
     told = json.loads(ran(COORD, "--store", etcd_url, "inspect", "s", "--json", cwd=repository, **state))
@@ -49,6 +59,27 @@ def test_a_run_on_etcd_lands(tmp_path: Path, etcd_url: str) -> None:
     ]
     files = ran("git", "ls-tree", "-r", "--name-only", session["result_ref"], cwd=repository).split()
     assert {"a.txt", "b.txt", "c.txt"} <= set(files)
+
+
+@pytest.mark.req("M12", "S2")
+@pytest.mark.timeout(240)
+def test_a_run_outlasts_a_store_that_is_away_for_longer_than_its_lease(tmp_path: Path, etcd_server: Server) -> None:
+    script = 'test -e $STARTED && echo "$COORD_AGENT" > $COORD_TASK.txt && exit; touch $STARTED; exec sleep 300'
+    started = tmp_path / "started"
+    repository = place(tmp_path, script.replace("$STARTED", str(started)), "a")
+    argv = [COORD, "--store", f"etcd://{etcd_server.endpoint}/p", "run", str(tmp_path / "plan.json"), "--session", "s"]
+    env = {**os.environ, "COORD_HOME": str(tmp_path / "state")}
+    said = tmp_path / "said"
+    with said.open("w") as out, subprocess.Popen(argv, cwd=repository, env=env, stdout=out, stderr=out) as run:
+        try:
+            eventually(started.exists, "the agent starts")
+            etcd_server.stop()
+            eventually(lambda: "going on as soon as it answers" in said.read_text(), "it is told")
+            etcd_server.cont()
+            assert run.wait(120) == 0, said.read_text()
+        finally:
+            run.kill()
+    assert ran("git", "show", "coord/s:a.txt", cwd=repository) == "a.2\n"
 
 
 @pytest.mark.req("S11")

@@ -82,7 +82,7 @@ class World:
         """Let a holder lose its lease and see it: its store is out of reach, or somebody ended it."""
         if self.clock:
             store: Any = held._store
-            store.memory.leases[held.lease.id].deadline = 0
+            store.memory.set_deadline(held.lease.id, 0)
         else:
             other: Any = await self.open()
             await other.lease_revoke(held.lease.id)

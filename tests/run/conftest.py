@@ -65,7 +65,7 @@ class Place:
 
     def coord(self, *args: str | Path, **env: str) -> Done:
         process = self.start(*args, **env)
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate(timeout=100)
         return Done(process.returncode, out, err)
 
     def run(self, plan: Path, *args: str) -> Done:

@@ -23,6 +23,7 @@ from coordstore.plugins import open_store
 from coordstore.session.session import now_text
 from coordstore_orchestrator.agents import chain, resolve_agent
 from coordstore_orchestrator.agents.config import load_configuration
+from coordstore_orchestrator.cli.again import run_through
 from coordstore_orchestrator.cli.display import INTERRUPTED, RunDisplay
 from coordstore_orchestrator.folders import prepare_session_folder
 from coordstore_orchestrator.git.remote import default_url
@@ -125,10 +126,16 @@ async def _run(settings: Settings, **how: Any) -> int:  # noqa: ANN401  (what cl
         free = options.slots if how["slots"] is None else None
         found = await followed(store, name, found, one=how["one"], slots=free, say=display.say)
         meta |= _meta(found, how["agent"])
-        job = Run(store, user, name, meta, _tasks(found), options)
-        _handle_signals(job, display)
+        job: Run
+
+        def begin() -> Run:
+            nonlocal job
+            job = Run(store, user, name, meta, _tasks(found), options)
+            _handle_signals(job, display)
+            return job
+
         try:
-            view = await job.run()
+            job, view = await run_through(begin, display.say)
         except asyncio.CancelledError:
             if not job.interrupted:
                 raise

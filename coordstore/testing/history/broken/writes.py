@@ -262,7 +262,7 @@ class EarlySteal(BrokenStore):
     async def do_grant(self, ttl: int) -> int:
         """Halve the term."""
         lease = await super().do_grant(ttl)
-        self.memory.leases[lease].deadline -= ttl / 2
+        self.memory.set_deadline(lease, self.clock.now() + ttl / 2)
         return lease
 
 
