@@ -97,19 +97,20 @@ class Cluster:
             finally:
                 member.answer(self._loop.time())
 
-    async def read(self, method: str, request: Any, *, timeout: float | None = None) -> Any:  # noqa: ANN401, ASYNC109  (likewise; the tries' sum)
-        """Ask until somebody answers: for requests that may be done twice.
+    async def read(self, method: str, request: Any, *, anonymous: bool = False) -> Any:  # noqa: ANN401  (likewise)
+        """Ask until somebody answers: for requests that may be done twice; `anonymous` ones go without the token.
 
         Raises:
             Unavailable: Nobody did in time.
         """
-        end = self._loop.time() + (self.address.timeout if timeout is None else timeout)
+        end = self._loop.time() + self.address.timeout
         patience = TRY
         while True:
             member = await self.ready(end)
             try:
                 left = max(end - self._loop.time(), 0.01)
-                return await member.call(method)(request, timeout=min(patience, left), metadata=self._metadata)
+                metadata = grpc.aio.Metadata(_LEADER) if anonymous else self._metadata
+                return await member.call(method)(request, timeout=min(patience, left), metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 what = meaning(error)
                 if what is Meaning.LOST:
@@ -225,9 +226,8 @@ class Cluster:
             if credentials is None:
                 return False
             request = messages.AuthenticateRequest(name=credentials.user, password=credentials.password)
-            self._metadata = grpc.aio.Metadata(_LEADER)
-            try:
-                answer = await self.read("Authenticate", request)
+            try:  # the old token stays meanwhile: whoever asks without any is refused
+                answer = await self.read("Authenticate", request, anonymous=True)
             except AuthenticationOff:
                 return False
             self._metadata = grpc.aio.Metadata(_LEADER, ("token", answer.token))

@@ -33,7 +33,7 @@ class Meaning(Enum):
 
     LOST = "whether it was done is not known"
     ELSEWHERE = "not done, another member may"
-    TOKEN = "not done, the token is no longer good"  # noqa: S105  (a sentence)
+    TOKEN = "not done, the token is no longer good, or there was none"  # noqa: S105  (a sentence)
     REFUSED = "not done, and asking again does not help"
 
 
@@ -67,7 +67,7 @@ class AuthenticationOff(Exception):
 
 _OURS: Final = "etcdserver: "
 _ELSEWHERE: Final = frozenset(("no leader", "rpc not supported for learner", "too many requests"))
-_TOKEN: Final = frozenset(("invalid auth token", "revision of auth store is old"))
+_TOKEN: Final = frozenset(("invalid auth token", "revision of auth store is old", "user name is empty"))
 _EVENTS: Final[dict[str, type[Exception]]] = {
     "mvcc: required revision has been compacted": Compacted,
     "mvcc: required revision is a future revision": FutureRevision,

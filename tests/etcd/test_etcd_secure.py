@@ -227,6 +227,21 @@ async def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Server) -
         assert store.statistics()["logins"] == 2
 
 
+@pytest.mark.usefixtures("as_ann")
+async def test_what_is_asked_while_a_token_is_renewed_is_not_refused(guarded: Server) -> None:
+    async with open_store(f"etcd://{guarded.endpoint}/mine") as store:
+        await store.put("a", b"1")
+        await asyncio.sleep(2.5)  # as above
+        first = asyncio.create_task(store.get("a"))
+        meanwhile = []
+        while not first.done():  # a password is checked for a tenth of a second
+            meanwhile.append(asyncio.create_task(store.get("a")))
+            await asyncio.sleep(0.005)
+        assert {entry.value for entry in await asyncio.gather(first, *meanwhile) if entry} == {b"1"}
+        assert len(meanwhile) > 2
+        assert store.statistics()["logins"] == 2
+
+
 async def test_a_wrong_password_is_told_apart_from_no_server(guarded: Server, credentials: Path) -> None:
     credentials.write_text("ann:wrong")
     with pytest.raises(CoordError, match=r"(?i)authenticat|password|user") as caught:
