@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import CoordError, StoreClosed, Unavailable
@@ -38,6 +39,10 @@ _SLICE: Final = 0.1
 """Seconds that it then shows, about."""
 _BEHIND: Final = 8
 """It gives way no more once the log is so many times as long as one that is compacted."""
+_SETTLE: Final = 0.3
+"""Seconds from the opening until the look over a large tree: whoever only asks something has gone by then."""
+_LARGE: Final = 500
+"""Keys, from which on a tree is large."""
 _LONGEST: Final = 5.0
 """Seconds between two tries when it fails."""
 _WAIT: Final = 0.5
@@ -75,8 +80,11 @@ class Upkeep:
         self._closing = False
 
     def begin(self) -> None:
-        """Look the tree over once."""
-        self._start(first=True)
+        """Look the tree over once; a large one in a moment, or what is asked first would wait for that."""
+        if len(self._journal.replica.keys.keys("")) < _LARGE:
+            self._start(first=True)
+        else:
+            self._alarm = asyncio.get_running_loop().call_later(_SETTLE, partial(self._start, first=True))
 
     def soon(self) -> None:
         """Have what was committed shown in a moment."""

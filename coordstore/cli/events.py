@@ -72,12 +72,14 @@ class Printer:
         session: Its name.
         wanted: Which.
         style: The output's looks; None: JSON lines.
+        live: Whether somebody waits for each line; else they are written many at a time.
     """
 
-    def __init__(self, session: str, wanted: Wanted, style: Style | None) -> None:
+    def __init__(self, session: str, wanted: Wanted, style: Style | None, *, live: bool) -> None:
         self._session = session
         self._wanted = wanted
         self._style = style
+        self._live = live
         self._prefix = SessionKeys(session).events + "/"
         self._day = f"{datetime.now().astimezone():%Y-%m-%d}"
         self.agent_width = 10
@@ -95,10 +97,10 @@ class Printer:
         if self._style:
             self._say_day(local_day(str(event.get("at"))), self._style)
             self.agent_width = max(self.agent_width, len(agent))
-            print(event_line(agent, event, self._style, self.agent_width), flush=True)
+            print(event_line(agent, event, self._style, self.agent_width), flush=self._live)
             return
         place = {"agent": agent, "sequence": record.sequence, "revision": record.revision}
-        print(json.dumps({"schema": 1, "session": self._session, **place, "event": event}), flush=True)
+        print(json.dumps({"schema": 1, "session": self._session, **place, "event": event}), flush=self._live)
 
     def _say_day(self, day: str, style: Style) -> None:
         """Print the date where it changes; lines tell only the time of day."""
@@ -163,7 +165,7 @@ async def _events(url: str, session: str | None, wanted: Wanted, style: Style | 
         name = await choose_session(store, session)
         if store is None:
             return
-        printer = Printer(name, wanted, style)
+        printer = Printer(name, wanted, style, live=follow)
         prefix = SessionKeys(name).events + "/"
         there = [stream.removeprefix(prefix) for stream in await store.heads(prefix)]
         if wanted.agents:

@@ -17,12 +17,13 @@ __all__ = ["event_line", "parse_event", "tell"]
 
 COLOURS: Final = {"error": "red", "state": "bold", "integrated": "green", "check": "blue", "verdict": "red"}
 TYPE_WIDTH: Final = 11
+_DECODER: Final = json.JSONDecoder(parse_constant=str)
 
 
 def parse_event(data: bytes) -> dict[str, Any]:
     """Return an event's fields; of what is no event, its text as an ``unknown`` one."""
     try:
-        found = json.loads(data, parse_constant=str)
+        found = _DECODER.decode(data.decode())
     except (ValueError, RecursionError):
         found = None
     if isinstance(found, dict) and isinstance(found.get("type"), str):

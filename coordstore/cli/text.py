@@ -36,7 +36,7 @@ def clean(text: str, *, keep: str = "") -> str:
         text: What somebody else wrote.
         keep: Control characters that stay; others that are white space become a space.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return "".join(_harmless(char, keep) for char in re.sub(_SEQUENCES, "", text))
 

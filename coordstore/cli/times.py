@@ -61,10 +61,10 @@ def age(started: str | None, ended: str | None, now: datetime) -> str:
 def local_day(text: str | None) -> str:
     """Return the date, here, of a stored time; empty when there is none."""
     found = parse_time(text)
-    return found.astimezone().strftime("%Y-%m-%d") if found else ""
+    return found.astimezone().date().isoformat() if found else ""
 
 
 def local_time(text: str | None) -> str:
     """Return the clock time, here, of a stored time; blanks when there is none."""
     found = parse_time(text)
-    return found.astimezone().strftime("%H:%M:%S") if found else " " * 8
+    return found.astimezone().time().isoformat("seconds") if found else " " * 8

@@ -148,6 +148,17 @@ async def test_an_edit_by_hand_is_never_read_and_goes_at_the_next_open(
     assert (path / "notes.TXT").read_bytes() == b"mine"
 
 
+async def test_an_edit_in_a_large_tree_goes_in_a_moment(path: Path, url: str) -> None:
+    async with open_store(url) as store:
+        for part in range(10):
+            await store.transact([Put(f"k/{part}/{number}", b"1") for number in range(60)])
+    edited = path / "k/3/4"
+    edited.write_bytes(b"edited")
+    async with open_store(url), asyncio.timeout(30):
+        while edited.read_bytes() != b"1":  # noqa: ASYNC110  (the file system tells nobody)
+            await asyncio.sleep(0.02)
+
+
 async def test_edited_lines_that_are_no_home_yet_are_written_anew_by_compaction(path: Path, url: str) -> None:
     async with open_store(url) as store:
         await store.append("s", [b'"one"', b'"two"'])
