@@ -6,9 +6,12 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import Corrupt, Unavailable, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "check_file",
@@ -35,8 +38,10 @@ def prepare_directory(path: Path) -> None:
     """Create a directory with mode 0700, parents included, or check one that is there; blocks.
 
     Raises:
-        Unavailable: It belongs to somebody else, others may write in it, it is a symbolic link, or it cannot be made.
+        Unavailable: It belongs to somebody else, others may write in it, it is a symbolic link, or it cannot be made;
+            or the way to it leads through what somebody else put into a directory of everybody's.
     """
+    _check_way(path)
     try:
         _make(path)
         opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -50,6 +55,7 @@ def prepare_directory(path: Path) -> None:
         _check_directory(path, os.fstat(opened))
     finally:
         os.close(opened)
+    _check_way(path)  # again: what was absent before may have been planted just then, and cannot be any more
 
 
 def check_file(path: Path) -> os.stat_result | None:
@@ -147,6 +153,29 @@ def _by_mount_point(path: Path, rows: list[tuple[list[str], str]]) -> str:
         if (real == point or real.startswith(point + "/")) and len(point) >= len(found[0]):
             found = (point, kind)
     return found[1]
+
+
+def _check_way(path: Path) -> None:
+    """Refuse a way through a link or directory that somebody else put where everybody may, and can exchange any time.
+
+    Linux does so by itself for links, where ``fs.protected_symlinks`` is set.
+    """
+    for way in {path, Path(os.path.realpath(path))}:
+        for step in way.parents:
+            holder = _found(os.stat, step.parent)
+            planted = _found(os.lstat, step)
+            if holder is None or planted is None or not holder.st_mode & stat.S_IWOTH:
+                continue
+            if planted.st_uid not in (0, os.geteuid(), holder.st_uid):
+                message = f"{step}, on the way to {path}, belongs to user {planted.st_uid}: use a directory of your own"
+                raise Unavailable(message)
+
+
+def _found(look: Callable[[Path], os.stat_result], path: Path) -> os.stat_result | None:
+    try:
+        return look(path)
+    except OSError:
+        return None  # whoever goes that way is told
 
 
 def _make(path: Path) -> None:

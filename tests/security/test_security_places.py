@@ -78,6 +78,25 @@ def test_a_planted_folder_is_refused_before_anything_is_written(
 
 
 @pytest.mark.security(7)
+@pytest.mark.parametrize("store", ["", "sqlite", "file"])
+def test_a_link_that_somebody_else_put_where_everybody_may_is_refused(place: Place, store: str) -> None:
+    """It may lead to a folder of ours now, and to another one when that has been looked at."""
+    if not can_be_nobody():
+        pytest.skip("declared: only root can give a link away")
+    everybodys, own = place.folder / "everybodys", place.folder / "own"
+    everybodys.mkdir()
+    everybodys.chmod(0o1777)
+    own.mkdir(mode=0o700)
+    link = everybodys / "link"
+    link.symlink_to(own)
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    place.env["COORD_HOME"] = str(place.folder / "state" if store else link)
+    done = place.coord(*(["--store", f"{store}:{link}/x/store"] if store else []), "run", place.plan({"t": {}}))
+    assert (done.code, f"{link}, on the way to" in done.err) == (4, True), done
+    assert list(own.iterdir()) == []
+
+
+@pytest.mark.security(7)
 def test_a_store_that_is_another_files_second_name_is_refused(place: Place) -> None:
     home = place.folder / "state" / home_name(find_common_dir(place.repository))
     home.mkdir(mode=0o700, parents=True)
