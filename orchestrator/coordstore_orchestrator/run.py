@@ -119,6 +119,10 @@ class Run:
         """Whether somebody asked it to end early."""
         return self._interrupts > 0
 
+    async def ended(self) -> bool:
+        """Tell whether the session has come to its end, whoever led it there."""
+        return bool((await self._session.view()).result.get("ended"))
+
     def interrupt(self) -> None:
         """Drain: what runs goes on, nothing new starts. The second time: stop what runs."""
         self._interrupts += 1

@@ -31,19 +31,23 @@ async def run_through(begin: Callable[[], Run], say: Callable[[str], None]) -> t
         The run that came to the end, and its last view.
 
     Raises:
-        LeaseLost: The lead was lost while the run was told to end.
+        LeaseLost: The lead was lost while the run was told to end, or another orchestrator came to the end meanwhile.
         Unavailable, OutcomeUnknown: The store stayed out of reach.
     """
     clock, until = SystemClock(), 0.0
+    job, lost = begin(), None
     while True:
-        job = begin()
         try:
+            if lost is not None:
+                if await job.ended():
+                    raise lost
+                job = begin()
             return job, await job.run()
-        except LeaseLost as lost:
-            if job.interrupted:
+        except LeaseLost as error:
+            if job.interrupted or error is lost:
                 raise
-            say(f"{lost}; going on as soon as it answers")
-            until = clock.now() + PATIENCE
+            say(f"{error}; going on as soon as it answers")
+            lost, until = error, clock.now() + PATIENCE
         except (Unavailable, OutcomeUnknown):
             if job.interrupted or clock.now() >= until:
                 raise
