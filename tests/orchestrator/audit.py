@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.orchestrator.scripted import WRONG
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -34,14 +36,20 @@ class Audit:
         plan: The specifications by task.
         slots: How many attempts each process may run at a time, by its pid.
         authors: Who made each revision, by pid.
+        kinds: What each attempt's agent was like.
     """
 
     def __init__(
-        self, plan: Mapping[str, Mapping[str, Any]], slots: Mapping[int, int], authors: Mapping[int, int]
+        self,
+        plan: Mapping[str, Mapping[str, Any]],
+        slots: Mapping[int, int],
+        authors: Mapping[int, int],
+        kinds: Mapping[str, str],
     ) -> None:
         self.plan = plan
         self.slots = slots
         self.authors = authors
+        self.kinds = kinds
         self.keys: dict[str, bytes] = {}
         self.attempts: dict[str, list[str]] = {task: [] for task in plan}
         self.before: dict[str, bytes] = {}
@@ -64,7 +72,13 @@ class Audit:
         return sum(self.code(agent) not in FREE for agent in self.attempts[task])
 
     def limit(self, task: str) -> int:
-        return int(self.plan[task].get("limits", {}).get("attempts", 1))
+        """Return how many attempts there are: of a task that does not say, three when a detector stopped the last."""
+        stopped = self.attempts[task] and self.stopped(self.attempts[task][-1])
+        return int(self.plan[task].get("limits", {}).get("attempts", 3 if stopped else 1))
+
+    def stopped(self, agent: str) -> bool:
+        found = self.object(f"s1/agents/{agent}/verdict").get("code")
+        return found is not None and found == self.code(agent)
 
     def commit(self, commit: Commit) -> None:
         """Take in one commit and judge it."""
@@ -88,6 +102,8 @@ class Audit:
         elif parts[1] == "agents" and parts[3] == "claim" and change.entry is not None:
             assert change.key not in self.before, f"{change.key} was taken while somebody held it"
             assert self.state(parts[2]) == "running"
+        elif parts[1] == "agents" and parts[3] == "verdict":
+            self._verdict(commit, parts[2], change)
         elif parts[1] == "merged":
             self._merged(commit, parts[2], change)
         elif parts[1] == "tip":
@@ -112,7 +128,17 @@ class Audit:
             reason = self.object(f"s1/agents/{agent}/result").get("reason", "")
             assert "taken away" not in reason, f"{agent} was stopped for a claim that it still held"
         if new == "completed":
-            assert f"s1/agents/{agent}/claim" in self.before, f"{agent} was completed by somebody without its claim"
+            claim = json.loads(self.before.get(f"s1/agents/{agent}/claim", b"{}"))
+            mine = claim and claim.get("pid") == self.authors.get(commit.revision)
+            assert mine, f"{agent} was completed by somebody without its claim"
+            kind = self.kinds.get(agent)
+            assert kind not in WRONG, f"{agent} was believed, and it is one that goes wrong: {kind}"
+
+    def _verdict(self, commit: Commit, agent: str, change: Change) -> None:
+        kind, found = self.kinds.get(agent, ""), self.object(change.key)
+        assert change.key not in self.before, f"{agent} was stopped twice"
+        assert self.leads(commit), f"{agent} was stopped by one who does not lead"
+        assert found["code"] in WRONG.get(kind, ()), f"{agent} is {kind} and was stopped: {found['reason']}"
 
     def _new(self, commit: Commit, agent: str, new: str | None) -> None:
         task, _, number = agent.partition(".")
@@ -174,12 +200,18 @@ class Audit:
             assert (state == "completed") == bool(merged), f"{task} is {state} and merged: {merged}"
             if state == "failed":
                 assert self.code(last) not in FREE, f"{task} was given up though its attempt was cut off"
-                assert self.spent(task) == self.limit(task), f"{task} had attempts left"
+                assert self.spent(task) >= self.limit(task), f"{task} had attempts left"
+                self._detected(last)
             if state == "cancelled" and not self.cancelled_by_person(last):
                 raise AssertionError(f"{task} was cancelled by nobody")  # noqa: EM102  (a verdict)
             self._needs(task, last)
         claims = [key for key in self.keys if key.endswith("/claim")]
         assert not claims, f"still claimed at the end: {claims}"
+
+    def _detected(self, agent: str) -> None:
+        """Check that one who went wrong for ever failed for that: nobody else can have ended it as failed."""
+        kind, code = self.kinds.get(agent, ""), self.code(agent)
+        assert kind not in WRONG or code in (*WRONG[kind], "broken"), f"{agent} is {kind} and failed as {code}"
 
     def _needs(self, task: str, last: str) -> None:
         missing = [n for n in self.plan[task].get("needs", ()) if not self.object(f"s1/merged/{n}").get("merged")]

@@ -1,7 +1,8 @@
 """Whole sessions on virtual time: the real orchestrator and workers, scripted agents and merges, and faults by a seed.
 
 Everything that happens follows from the seed. Several processes share one memory store through handles of their own,
-which can be slow, deaf, frozen, killed, or leave it unknown whether a write was applied.
+which can be slow, deaf, frozen, killed, cut off for longer than a lease lives, or leave it unknown whether a write was
+applied: one sent into a partition may land when that is over.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import random
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import (
@@ -24,23 +26,22 @@ from coordstore.errors import (
 from coordstore.model import Check, Put
 from coordstore.session import SessionView, State, events
 from coordstore.session.session import Session
-from coordstore.testing import Clock, MemoryStore
+from coordstore.testing import Clock
 from coordstore.testing.memory import Memory
 from coordstore_orchestrator.monitor.decide import settled
 from coordstore_orchestrator.monitor.leadership import LedByOther, lead
 from coordstore_orchestrator.monitor.orchestrator import Orchestrator
-from coordstore_orchestrator.worker.worker import Worker
+from coordstore_orchestrator.worker.steady import SteadySession
+from coordstore_orchestrator.worker.worker import LEASE_TTL, Worker
 from tests.orchestrator.audit import Audit
+from tests.orchestrator.handle import Handle
+from tests.orchestrator.scripted import Scripted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coordstore.model import Committed, Transaction
-    from coordstore.session import Attempt, Task
-    from coordstore.session.claim import Claim
     from coordstore_orchestrator.monitor.decide import Integrate
     from coordstore_orchestrator.monitor.leadership import Leadership
-    from coordstore_orchestrator.worker.stop import Stop
 
 PERSON: Final = 999
 """The pid of whoever cancels tasks."""
@@ -52,63 +53,18 @@ EXPECTED = (LedByOther, Fenced, LeaseLost, OutcomeUnknown, Unavailable)
 """How a process may end when there are faults."""
 
 
-class Handle(MemoryStore):
-    """One process's handle: requests take time, and once sent they land even when the caller has gone."""
+BEHAVIOURS: Final = [
+    (8, 1, 1, 1, 1, 1, 0, 0, 0, 0),
+    (2, 2, 2, 2, 2, 2, 2, 2, 2, 2),
+    (1, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    (3, 5, 0, 0, 0, 0, 0, 0, 0, 0),
+    (6, 0, 0, 0, 0, 2, 2, 1, 2, 2),
+]
+"""How likely each kind of agent is, for one world after another."""
 
-    def __init__(self, world: World, pid: int) -> None:
-        super().__init__(world.memory)
-        self.world = world
-        self.pid = pid
-        self.open_gate = asyncio.Event()
-        self.open_gate.set()
-        self.under_way: set[asyncio.Task[Committed]] = set()
 
-    def kill(self) -> None:
-        """End it as kill -9 does: nothing is revoked, what was sent may land."""
-        self._closed = True
-        self.open_gate.set()
-        self.memory.wake()
-
-    async def do_transact(self, txn: Transaction) -> Committed:
-        sent = asyncio.ensure_future(self._apply(txn))
-        self.under_way.add(sent)
-        sent.add_done_callback(lambda done: done.cancelled() or done.exception())
-        sent.add_done_callback(self.under_way.discard)
-        return await asyncio.shield(sent)
-
-    async def _apply(self, txn: Transaction) -> Committed:
-        await self.world.delay()
-        await self.open_gate.wait()
-        fault = self.world.fault()
-        if fault == "unavailable":
-            message = "not reached"
-            raise Unavailable(message)
-        done = None
-        if fault != "lost":
-            try:
-                done = await super().do_transact(txn)
-            except Conflict as conflict:
-                self.world.refused += [key for key in conflict.revisions if key != "s1/meta"]
-                raise
-            self.world.authors[done.revision] = self.pid
-        if fault is not None or done is None:
-            message = "no answer"
-            raise OutcomeUnknown(message)
-        return done
-
-    async def lease_renew(self, lease: int) -> None:
-        await self.open_gate.wait()
-        await super().lease_renew(lease)
-
-    async def lease_revoke(self, lease: int) -> None:
-        await self.open_gate.wait()
-        await super().lease_revoke(lease)
-
-    async def changed(self, revision: int) -> None:
-        await super().changed(revision)
-        await self.world.delay()
-        await self.open_gate.wait()
-        self.ensure_open()
+MISFORTUNES: Final = ("crash", "freeze", "thaw", "interrupt", "cancel", "rival", "helper", "drop", "cut")
+HOW_OFTEN: Final = (2, 1, 1, 1, 2, 1, 1, 1, 2)
 
 
 class World:
@@ -127,11 +83,13 @@ class World:
         self.authors: dict[int, int] = {}
         self.slots: dict[int, int] = {PERSON: 0}
         self.refused: list[str] = []
+        self.kinds: dict[str, str] = {}
+        self.seen: Counter[str] = Counter()
         self.dead: set[int] = set()
         self.processes: list[Process] = []
         self.surprises: list[BaseException] = []
         self.plan = random_plan(self.random)
-        self.behaviour = self.random.choice([(8, 1, 1, 1, 1), (2, 2, 2, 2, 2), (1, 0, 0, 0, 0), (3, 5, 0, 0, 0)])
+        self.behaviour = self.random.choice(BEHAVIOURS)
 
     async def delay(self) -> None:
         """Let a request or a notification take its time."""
@@ -161,7 +119,7 @@ class World:
 
     def audit(self) -> Audit:
         """Judge the whole history."""
-        judge = Audit(self.plan, self.slots, self.authors)
+        judge = Audit(self.plan, self.slots, self.authors, self.kinds)
         for commit in self.memory.state.history:
             judge.commit(commit)
         return judge
@@ -171,7 +129,7 @@ def random_plan(rng: random.Random) -> dict[str, dict[str, Any]]:
     """Return a plan of a few tasks without a cycle."""
     plan: dict[str, dict[str, Any]] = {}
     for number in range(rng.randint(1, 7)):
-        spec: dict[str, Any] = {"needs": rng.sample(sorted(plan), rng.randint(0, min(2, len(plan))))}
+        spec: dict[str, Any] = {"needs": rng.sample(sorted(plan), rng.randint(0, min(2, len(plan)))), "writes": ["f"]}
         if rng.random() < 0.5:
             spec["limits"] = {"attempts": rng.randint(1, 3)}
         spec["priority"] = rng.randint(-1, 1)
@@ -186,10 +144,11 @@ class Process:
         self.world = world
         self.pid = pid
         self.leads = leads
-        self.holder = {"host": "here", "pid": pid}
+        self.holder = {"host": "here", "pid": pid, "run": f"r{pid}"}
         self.handle = Handle(world, pid)
         self.session = Session(self.handle, "s1")
-        self.worker = Worker(self.session, Scripted(self), world.slots[pid], self.holder)
+        mine = (SteadySession if world.random.random() < 0.75 else Session)(self.handle, "s1")
+        self.worker = Worker(mine, Scripted(self), world.slots[pid], self.holder)
         self.orchestrator: Orchestrator | None = None
         self.interrupted = False
         self.active = 0
@@ -228,44 +187,6 @@ class Process:
         self.world.dead.add(self.pid)
         self.handle.kill()
         self.task.cancel()
-
-
-class Scripted:
-    """Agents that complete, fail, raise, say nothing or hang, by the world's dice."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.world = process.world
-
-    async def run(self, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> None:
-        assert attempt.task == task.id
-        self.process.active += 1
-        assert self.process.active <= self.world.slots[self.process.pid], "more agents than slots"
-        try:
-            await self._run(claim, stop)
-        finally:
-            self.process.active -= 1
-
-    async def _run(self, claim: Claim, stop: Stop) -> None:
-        what = self.world.random.choices(["complete", "fail", "raise", "silent", "hang"], self.world.behaviour)[0]
-        await claim.report(events.Note(text=what), pid=self.process.pid)
-        seconds = 40.0 if what == "hang" else self.world.random.choice([0.0, 0.1, 1.0, 5.0])
-        work = asyncio.ensure_future(self.world.clock.sleep(seconds))
-        asked = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            work.cancel()
-            asked.cancel()
-        if stop.asked:
-            await claim.finish(State.CANCELLED, {"code": stop.code, "reason": stop.reason})
-        elif what == "raise":
-            message = "the runner broke"
-            raise RuntimeError(message)
-        elif what == "complete":
-            await claim.finish(State.COMPLETED, {"code": "completed", "commit": claim.agent})
-        elif what != "silent":
-            await claim.finish(State.FAILED, {"code": "failed", "reason": what})
 
 
 class Merges:
@@ -330,13 +251,13 @@ async def drive(world: World) -> None:
         if step == faulty:
             world.faults = False
             for process in world.processes:
-                process.handle.open_gate.set()
+                process.handle.heal()
         if step < faulty and world.random.random() < 0.3:
             await misfortune(world)
         reap(world)
         if world.settled() and step >= faulty:
             return
-        if not any(process.leads and process.handle.open_gate.is_set() for process in world.processes):
+        if not any(process.leads and process.handle.well for process in world.processes):
             world.start(leads=True)
         if world.memory.state.revision > REVISIONS:
             break
@@ -348,7 +269,20 @@ async def drive(world: World) -> None:
 async def misfortune(world: World) -> None:
     """Let one thing go wrong."""
     process = world.random.choice(world.processes) if world.processes else None
-    kinds = ["crash", "crash", "freeze", "thaw", "interrupt", "cancel", "cancel", "rival", "helper", "drop"]
+    kinds = [
+        "crash",
+        "crash",
+        "freeze",
+        "thaw",
+        "interrupt",
+        "cancel",
+        "cancel",
+        "rival",
+        "helper",
+        "drop",
+        "cut",
+        "cut",
+    ]
     kind = world.random.choice(kinds)
     if kind in ("rival", "helper"):
         world.start(leads=kind == "rival")
@@ -358,6 +292,10 @@ async def misfortune(world: World) -> None:
         process.handle.open_gate.clear()
     elif process is not None and kind == "thaw":
         process.handle.open_gate.set()
+    elif process is not None and kind == "cut":
+        seconds = world.random.choice([1.0, LEASE_TTL / 2, 2.0 * LEASE_TTL])
+        world.seen["cut off for longer than a lease" if seconds > LEASE_TTL else "cut off"] += 1
+        process.handle.cut(seconds)
     elif process is not None:
         process.crash() if kind == "crash" else process.interrupt()
 
@@ -418,7 +356,7 @@ async def resume(world: World) -> None:
 async def end(world: World) -> None:
     """End all processes and let what is under way land."""
     for process in world.processes:
-        process.handle.open_gate.set()
+        process.handle.heal()
         process.task.cancel()
     await world.clock.advance(5)
     for process in world.processes:

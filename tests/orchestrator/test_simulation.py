@@ -15,7 +15,11 @@ from coordstore.session.session import Session
 from coordstore.session.values import as_value
 from coordstore_orchestrator.monitor import decide as rules
 from coordstore_orchestrator.monitor import decisions
+from coordstore_orchestrator.monitor.detect import stall
+from coordstore_orchestrator.monitor.watch import Watcher
+from coordstore_orchestrator.worker import outcome
 from coordstore_orchestrator.worker.worker import Worker
+from tests.orchestrator.scripted import KINDS
 from tests.orchestrator.simulation import Merges, World, simulate, trace
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ pytestmark = pytest.mark.usefixtures("quiet")
 BLOCKS = 5
 SEEDS = int(os.environ.get("COORD_TEST_SEEDS", "20"))
 """Sessions in each block, calm ones and as many with faults."""
+SEEN_WITHIN = 60
+"""Sessions within which everything has happened that can."""
 PLANTED = 200
 """Sessions within which a planted bug has to be caught."""
 
@@ -48,15 +54,18 @@ def test_a_seed_gives_the_same_run_again(seed: int) -> None:
 def test_the_simulation_meets_what_it_is_for() -> None:
     """The dice are not so loaded that nothing ever happens."""
     seen: set[str] = set()
-    for seed in range(30):
+    for seed in range(SEEN_WITHIN):
         world = asyncio.run(simulate(seed))
         seen |= {f"leader {len(world.slots) > 3}", f"dead {bool(world.dead)}"}
         for task in world.view().ordered():
             seen |= {str(attempt.result.get("code")) for attempt in task.attempts}
             seen |= {"refused"} if world.view().left_out(task.id) else set()
             seen |= {"needs"} if (task.reason or "").startswith("needs") else set()
-    wanted = {"completed", "failed", "broken", "lost", "interrupted", "cancelled", "refused", "needs"}
-    assert wanted | {"leader True", "dead True"} <= seen
+        seen |= {*world.kinds.values(), *world.seen}
+    wanted = {"completed", "failed", "broken", "lost", "interrupted", "cancelled", "refused", "needs", *KINDS}
+    found = {"stall", "silence", "repeats", "nothing-done"}
+    cut = {"cut off", "cut off for longer than a lease", "late and landed", "late and refused"}
+    assert wanted | found | cut | {"leader True", "dead True"} <= seen
 
 
 # Planted bugs --------------------------------------------------------------------------------------------------------
@@ -174,7 +183,21 @@ def tells_of_another_state(plant: Plant) -> None:
     plant.setattr(events.StateChanged, "__init__", wrong)
 
 
-@pytest.mark.req("T1", "T2", "T3", "T5", "S9", "M12")
+def watches_nobody(plant: Plant) -> None:
+    async def take(*_: object) -> None: ...
+
+    plant.setattr(Watcher, "_take", take)
+
+
+def takes_work_for_a_stall(plant: Plant) -> None:
+    plant.setattr(stall, "_moves", lambda *_: False)
+
+
+def believes_what_is_said(plant: Plant) -> None:
+    plant.setattr(outcome, "_work", lambda *_, **__: ())
+
+
+@pytest.mark.req("T1", "T2", "T3", "T5", "S9", "M1", "M4", "M12")
 @pytest.mark.parametrize(
     ("plant", "verdict"),
     [
@@ -193,6 +216,9 @@ def tells_of_another_state(plant: Plant) -> None:
         (takes_more_than_it_has_slots_for, "more than it has slots for|more agents than slots"),
         (undoes_a_cancel, "a cancel was undone"),
         (tells_of_another_state, "tells of another state"),
+        (watches_nobody, "not settled"),
+        (takes_work_for_a_stall, "is slow and was stopped"),
+        (believes_what_is_said, "was believed, and it is one that goes wrong: lie"),
     ],
 )
 def test_a_planted_bug_is_caught(plant: Callable[[Plant], None], verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,3 +144,12 @@ async def test_with_the_lease_it_ends(bench: Bench) -> None:
     bench.lease._lost.set()
     with pytest.raises(LeaseLost, match="out of reach"):
         await claim.finish(State.COMPLETED, {})
+
+
+@pytest.mark.req("M1", "M11")
+async def test_that_an_agent_is_watched_is_written_until_it_is_known_to_be(bench: Bench) -> None:
+    claim = await bench.claim()
+    bench.store.faults = ["lost", "lost"]
+    await claim.report(events.Watching(profile="p", thresholds={}), pid=7)
+    records = await bench.store.read("s1/events/t.1")
+    assert sum(b'"watching"' in record.data for record in records) == 1

@@ -3,7 +3,7 @@
 A verdict is an event of the attempt's own stream. A hint also goes into the attempt's mailbox; a stop is also the
 key ``verdict``, in one transaction with its event, and the attempt's worker ends it as failed. An orchestrator that
 takes over reads the streams from their beginning, comes to the same findings, and writes those that do not stand
-there yet.
+there yet. An outage of the store is waited out: for as long as we lead, nobody else watches.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from coordstore.errors import Conflict, InvalidKey, Trimmed
+from coordstore.errors import Conflict, InvalidKey, OutcomeUnknown, Trimmed, Unavailable
 from coordstore.model import Check, Put
 from coordstore.recipes import Mailbox
 from coordstore.session import FINAL, events
 from coordstore.session.keys import split_agent
 from coordstore.session.values import as_object, as_value
+from coordstore.store import SystemClock
 from coordstore_orchestrator.monitor.detect import Subject, known_detectors, thresholds
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from coordstore.model import Record
     from coordstore.session.session import Session
-    from coordstore.store import Fence
+    from coordstore.store import Clock, Fence
     from coordstore_orchestrator.monitor.detect import Detector, Finding
+
+T = TypeVar("T")
 
 __all__ = ["ORCHESTRATOR", "Watched", "Watcher"]
 
@@ -33,6 +38,8 @@ log = logging.getLogger(__name__)
 
 ORCHESTRATOR: Final = "orchestrator"
 """Whom hints come from."""
+PAUSE: Final = 0.3
+"""Seconds between two tries in an outage."""
 ENDED: Final = frozenset(str(state) for state in FINAL)
 
 
@@ -88,6 +95,7 @@ class Watcher:
         self._fence = fence
         self._watched: dict[str, Watched] = {}
         self._mail = Mailbox(session.store, session.name, ORCHESTRATOR)
+        self._clock: Clock = getattr(session.store, "clock", None) or SystemClock()
 
     def __repr__(self) -> str:
         return f"<Watcher of {self._session.name}: {len(self._watched)} attempts>"
@@ -129,31 +137,51 @@ class Watcher:
             task = split_agent(agent)[0]
         except InvalidKey:
             return Subject(agent, {}, {})
-        spec = as_object(await self._store.get(self._session.keys.task(task)))
-        return Subject(agent, spec, thresholds(event.thresholds))
+        entry = await self._through_outages(lambda: self._store.get(self._session.keys.task(task)))
+        return Subject(agent, as_object(entry), thresholds(event.thresholds))
 
     async def _tell(self, agent: str, name: str, finding: Finding) -> None:
-        """Write a finding and what follows from it, unless the attempt has ended meanwhile."""
-        status = await self._store.get(self._session.keys.agent(agent, "status"))
-        if status is None or status.value != b"running":
-            return
+        """Write a finding and what follows from it, unless the attempt has ended meanwhile.
+
+        In doubt only a stop is written again, which checks that there is none: to miss a hint is better than two.
+        """
         log.warning("%s: %s: %s (%s)", agent, name, finding.reason, finding.action)
-        told = events.Verdict(
-            detector=name,
-            action=finding.action,
-            reason=finding.reason,
-            hint=finding.hint,
-            evidence=dict(finding.evidence),
-        )
-        writes = []
+        again = finding.action == "stop"
+        told = await self._through_outages(lambda: self._write(agent, name, finding), in_doubt=again)
+        hint = finding.hint
+        if told and finding.action == "hint" and hint:
+            message = {"kind": "hint", "text": hint}
+            await self._through_outages(lambda: self._mail.send(agent, message), in_doubt=False)
+
+    async def _write(self, agent: str, name: str, finding: Finding) -> bool:
+        """Write a finding; tell whether its attempt was still running."""
+        keys = self._session.keys
+        status = await self._store.get(keys.agent(agent, "status"))
+        if status is None or status.value != b"running":
+            return False
+        record = {"reason": finding.reason, "hint": finding.hint, "evidence": dict(finding.evidence)}
+        told = events.Verdict.model_validate({"detector": name, "action": finding.action, **record})
+        writes, checks = [], [Check(status.key, revision=status.revision)]
         if finding.action == "stop":
-            record = {"code": name, "reason": finding.reason, "hint": finding.hint, "evidence": dict(finding.evidence)}
-            writes.append(Put(self._session.keys.agent(agent, "verdict"), as_value(record)))
-        checks = [Check(status.key, revision=status.revision)]
+            verdict = keys.agent(agent, "verdict")
+            writes.append(Put(verdict, as_value({"code": name, **record})))
+            checks.append(Check(verdict, revision=0))
         try:
             await self._store.transact(writes, checks, [self._session.event(agent, told)], self._fence)
         except Conflict as conflict:
             log.info("%s has ended meanwhile: %s", agent, conflict)
-            return
-        if finding.action == "hint" and finding.hint:
-            await self._mail.send(agent, {"kind": "hint", "text": finding.hint})
+            return False
+        return True
+
+    async def _through_outages(self, do: Callable[[], Awaitable[T]], *, in_doubt: bool = True) -> T | None:
+        """Do something until the store has said how it ended, or, unless it may be done again, left it open."""
+        while True:
+            try:
+                return await do()
+            except Unavailable as outage:
+                log.info("%s; trying again", outage)
+            except OutcomeUnknown as outage:
+                log.info("%s; %s", outage, "trying again" if in_doubt else "left at that")
+                if not in_doubt:
+                    return None
+            await self._clock.sleep(PAUSE)

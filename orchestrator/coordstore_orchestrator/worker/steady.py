@@ -2,28 +2,28 @@
 
 Nothing is repeated blindly. A claim and an end check what they change, so of two that were sent at most one is
 applied, and which is seen from the keys; a report that may have been written is not written again. All ends with the
-lease: after that nobody may know what we know.
+lease: after that nobody may know what we know. Only that an agent is to be watched is written until it is known to be.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import Conflict, Fenced, LeaseLost, OutcomeUnknown, Unavailable
+from coordstore.session import events
 from coordstore.session.claim import Claim
 from coordstore.session.session import Session
 from coordstore.session.states import FINAL, State
 from coordstore.session.values import as_object
+from coordstore.store import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from coordstore.model import HasId
-    from coordstore.session import events
     from coordstore.session.keys import SessionKeys
-    from coordstore.store import CoordStore
+    from coordstore.store import Clock, CoordStore
 
 __all__ = ["SteadySession", "through_outages"]
 
@@ -33,12 +33,13 @@ PAUSE: Final = 0.3
 """Seconds between two tries."""
 
 
-async def through_outages(do: Callable[[], Awaitable[None]], lease: HasId) -> None:
+async def through_outages(do: Callable[[], Awaitable[None]], lease: HasId, clock: Clock | None = None) -> None:
     """Do what may be done again, until the store has said how it ended.
 
     Args:
         do: What to do.
         lease: As long as it is ours.
+        clock: What is waited on between two tries; None: the system's.
 
     Raises:
         LeaseLost: The lease ended before that.
@@ -51,7 +52,7 @@ async def through_outages(do: Callable[[], Awaitable[None]], lease: HasId) -> No
                 message = f"the store was out of reach for too long: {error}"
                 raise LeaseLost(message, lease=lease.id) from error
             log.info("%s; trying again", error)
-            await asyncio.sleep(PAUSE)
+            await (clock or SystemClock()).sleep(PAUSE)
 
 
 class SteadySession(Session):
@@ -68,7 +69,7 @@ class SteadySession(Session):
                 if not unknown or getattr(lease, "lost", False):
                     raise
                 log.info("claim of %s: %s; looking what became of it", agent, error)
-                await asyncio.sleep(PAUSE)
+                await _clock(self.store).sleep(PAUSE)
             except Conflict:
                 token = await self._ours(agent, holder, lease) if unknown else None
                 if token is None:
@@ -92,10 +93,13 @@ class _SteadyClaim(Claim):
         async def once() -> None:
             try:
                 await super(_SteadyClaim, self).report(*told, **values)
-            except OutcomeUnknown as error:  # to write it twice would be worse than to miss it
+            except OutcomeUnknown as error:
+                if any(isinstance(each, events.Watching) for each in told):
+                    raise  # missed, nobody would watch the agent; twice, it is watched anew
+                # to write anything else twice would be worse than to miss it
                 log.info("report of %s: %s", self.agent, error)
 
-        await through_outages(once, self._lease)
+        await through_outages(once, self._lease, _clock(self._store))
 
     async def finish(self, new: State, result: Mapping[str, Any], *told: events.Event) -> None:
         unknown = False
@@ -112,9 +116,14 @@ class _SteadyClaim(Claim):
                     raise
                 self.ended = True
 
-        await through_outages(once, self._lease)
+        await through_outages(once, self._lease, _clock(self._store))
 
     async def _has_ended(self, new: State) -> bool:
         """Tell whether a try whose answer was lost did end it: nobody else ends it so while we hold the claim."""
         status = await self._store.get(self._keys.agent(self.agent, "status"))
         return status is not None and new in FINAL and status.value == str(new).encode()
+
+
+def _clock(store: CoordStore) -> Clock:
+    """Return the store's own clock, which may be virtual."""
+    return getattr(store, "clock", None) or SystemClock()

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from tests.faults.campaign import Campaign, Outcome
+from tests.orchestrator.scripted import WRONG
 from tests.orchestrator.simulation import simulate
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FAILURES_MAX: Final = 20
 def run(trials: int, seed: int) -> Iterator[Outcome]:
     """Simulate so many sessions, every fourth of them a calm one."""
     failures: list[str] = []
-    done = revisions = agents = 0
+    done = revisions = agents = wrong = cut = 0
     was = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # lost leases are their business
     try:
@@ -36,14 +37,17 @@ def run(trials: int, seed: int) -> Iterator[Outcome]:
             else:
                 revisions += world.memory.state.revision
                 agents += sum(len(task.attempts) for task in world.view().tasks.values())
+                wrong += sum(kind in WRONG for kind in world.kinds.values())
+                cut += world.seen["cut off for longer than a lease"]
     finally:
         logging.disable(was)
-    yield Outcome("memory", done, tuple(failures), f"{agents:,} attempts, {revisions:,} revisions")
+    seen = f"{agents:,} attempts, {wrong:,} went wrong, {cut:,} partitions, {revisions:,} revisions"
+    yield Outcome("memory", done, tuple(failures), seen)
 
 
 CAMPAIGN = Campaign(
     name="sessions",
-    promise="Every task ends in one final state, never two live attempts, none lands twice, whoever crashes when.",
+    promise="Every task ends in one final state and lands once, whoever crashes, is cut off, loops, is silent or lies.",
     run=run,
     full=10_000,
     part=500,
