@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coordstore.errors import Fenced
+from coordstore.errors import Fenced, OutcomeUnknown, Unavailable
 from coordstore.model import Check
 from coordstore.recipes import Mailbox
 from coordstore.session import State, events
@@ -20,6 +20,7 @@ from coordstore_orchestrator.monitor.watch import Watcher
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from coordstore.model import Committed, Transaction
     from coordstore.session.claim import Claim
 
 CALL = (events.Step(step=1), events.ToolCall(name="bash", digest="d", summary="ls"))
@@ -143,6 +144,30 @@ async def test_another_profile_is_watched_anew_with_its_own_thresholds(scene: Sc
         await scene.claim.report(*CALL)
         await scene.until(1)
     assert await scene.verdicts() == [("repeats", "hint")]
+
+
+@pytest.mark.req("M12", "S9")
+@pytest.mark.parametrize("fault", [Unavailable, OutcomeUnknown])
+async def test_an_outage_is_waited_out_and_nothing_is_told_twice(
+    scene: Scene, fault: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the writes in doubt were applied or not."""
+    await scene.begin(nudge=0)
+    whole, faults = scene.store.do_transact, [fault, fault]
+
+    async def shaky(txn: Transaction) -> Committed:
+        if faults and b'"verdict"' in b"".join(append.data for append in txn.appends):
+            raise faults.pop()(await whole(txn) if fault is OutcomeUnknown else "away")
+        return await whole(txn)
+
+    monkeypatch.setattr(watch, "PAUSE", 0)
+    monkeypatch.setattr(scene.store, "do_transact", shaky)
+    async with scene.watched():
+        for _ in range(6):
+            await scene.claim.report(*CALL)
+        await scene.until(2)
+    assert await scene.verdicts() == [("repeats", "hint"), ("repeats", "stop")]
+    assert not faults
 
 
 @pytest.mark.parametrize("bug", ["twice", "unfenced"])
