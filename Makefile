@@ -12,7 +12,7 @@ PINS := tests/agents/pins
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel test-agents test-tooz lint bench faults faults-etcd faults-hosts demo-hosts docs format wheel clean
+.PHONY: help demo test test-wheel test-agents test-tooz lint bench bench-peers faults faults-etcd faults-hosts demo-hosts docs format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -47,6 +47,9 @@ lint: $(READY)  ## style, types, layers, generated pages, changelog fragments
 
 bench: compiled  ## goals and figures of this machine
 	$(BIN)/python -m benchmarks
+
+bench-peers: compiled  ## five trivial agents, ours beside what others published, into docs/benchmarks.md
+	$(BIN)/python -m benchmarks.orchestrators
 
 faults: compiled  ## the full numbers of every fault on this machine, with a table at the end
 	$(BIN)/python -m tests.faults $(FAULTS)

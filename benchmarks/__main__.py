@@ -18,6 +18,7 @@ from benchmarks import (
     growth,
     many_hosts,
     merge,
+    orchestrators,
     peers,
     planning,
     recipes,
@@ -43,6 +44,7 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
     "merge": merge.measure,
     "recipes": recipes.measure,
     "planning": planning.measure,
+    "orchestrators": orchestrators.measure,
     "two_hosts": two_hosts.measure,
     "many_hosts": many_hosts.measure,
 }

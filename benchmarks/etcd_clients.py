@@ -5,11 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Final
 
-from benchmarks.stores import BUILD
+from benchmarks.environments import python_of
 from benchmarks.table import Row, median
 from tests.etcdlab.finding import program
 from tests.etcdlab.server import Options, Server
@@ -17,11 +16,12 @@ from tests.etcdlab.server import Options, Server
 __all__ = ["measure"]
 
 CLIENTS: Final = {
-    "aetcd": "aetcd==1.0.0",
-    "etcd3aio": "etcd3aio==0.3.0",
-    "etcd3gw": "etcd3gw==2.7.0",
-    "etcd_client_py": "etcd-client-py==0.5.1",
+    "aetcd": "aetcd",
+    "etcd3aio": "etcd3aio",
+    "etcd3gw": "etcd3gw",
+    "etcd_client_py": "etcd-client-py",
 }
+"""By loop: the distribution that it needs."""
 ROUNDS: Final = 5
 SECONDS: Final = 1.0
 LOOPS: Final = Path(__file__).with_name("etcd_loops.py")
@@ -32,7 +32,7 @@ def measure(scale: float = 1.0, clients: tuple[str, ...] = tuple(CLIENTS)) -> li
     etcd = program(to_be_killed=True)
     if etcd is None:
         return [Row("etcd: other clients", "", "no etcd on PATH", None)]
-    pythons = {"coordstore": sys.executable, **{client: _python(client) for client in clients}}
+    pythons = {"coordstore": sys.executable, **{client: python_of(CLIENTS[client]) for client in clients}}
     rates: dict[str, list[float]] = {client: [] for client in pythons}
     with tempfile.TemporaryDirectory() as name, Server(etcd, Path(name), Options(heartbeat=10, election=100)) as server:
         for _ in range(max(round(ROUNDS * scale), 1)):
@@ -46,15 +46,3 @@ def measure(scale: float = 1.0, clients: tuple[str, ...] = tuple(CLIENTS)) -> li
     verdict = ours >= max(medians.values()) if medians else None
     told = ", ".join(f"{client} {rate:,.0f}" for client, rate in medians.items()) or "nobody beside"
     return [Row("etcd: 64 callers at once", "≥ the best other client", f"{ours:,.0f}/s ({told})", verdict)]
-
-
-def _python(client: str) -> str:
-    """Return the Python of a client's environment, made when it is not there."""
-    pin = CLIENTS[client]
-    home = BUILD / "peers" / pin
-    if not (home / ".ready").exists():
-        venv.create(home, with_pip=True, clear=True)
-        pip = [str(home / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*pip, pin], check=True, capture_output=True)
-        (home / ".ready").touch()
-    return str(home / "bin/python")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import five_agents
+from benchmarks.environments import NotInstalled, program_of
 from benchmarks.repository import coord, environment, git, make_repository, plan_of
 from benchmarks.table import Row, median, timed
 from coordstore.model import Check
@@ -39,7 +39,6 @@ TRAINS: Final = 1
 """Rounds of mergetrain, which takes its time."""
 FASTER: Final = 3.0
 LIMIT: Final = 3.0
-MERGETRAIN: Final = "mergetrain==3.7.1"
 FLOOR: Final = r"""
 set -e
 git checkout --quiet -b "$1" main
@@ -140,19 +139,17 @@ async def _completed(session: Session, user: UserRepository, base: str, lease: o
 
 @dataclass
 class Train:
-    """mergetrain in a virtual environment of its own; where it cannot be installed, the reason."""
+    """mergetrain's queue; where it cannot be installed, the reason."""
 
     folder: Path
     env: Mapping[str, str]
     why: str = ""
 
     def __post_init__(self) -> None:
-        venv = self.folder / "mergetrain"
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        install = [str(venv / "bin/pip"), "install", "--quiet", MERGETRAIN]
-        done = subprocess.run(install, capture_output=True, text=True, check=False)
-        self.program = str(venv / "bin/mergetrain")
-        self.why = "" if done.returncode == 0 else f"not measured: {MERGETRAIN} cannot be installed here"
+        try:
+            self.program = program_of("mergetrain")
+        except NotInstalled as error:
+            self.why = f"not measured: {error}"
 
     @property
     def works(self) -> bool:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from benchmarks.environments import PINNED, python_of
+from benchmarks.environments import python_of, version
 from benchmarks.stores import BUILD, NAMES, SCHEMES, appends_in, opened
 from benchmarks.table import Row, median
 
@@ -59,12 +59,6 @@ def _theirs(peer: str, python: str, folder: Path, seconds: float) -> float:
     return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 
 
-def version(peer: str) -> str:
-    """Return the pinned version that a peer is installed in."""
-    wanted = f"{PEERS[peer]}=="
-    return next(line.removeprefix(wanted) for line in PINNED.read_text().splitlines() if line.startswith(wanted))
-
-
 def _goals(rates: dict[str, list[float]]) -> list[Row]:
     raw = _ratio(rates, "sqlite", "raw_sqlite")
     rows = [_row(NAMES["sqlite"], "≥ 1× raw loop, one insert a commit", raw, rates, ("sqlite", "raw_sqlite"), 1)]
@@ -89,7 +83,7 @@ def _information(peer: str, rates: dict[str, list[float]]) -> Row:
 
 def _shown(peer: str) -> str:
     what = {"tooz": " lock and unlock", "huey_file": " file", "huey_sqlite": " sqlite"}.get(peer, "")
-    return f"{PEERS[peer]} {version(peer)}{what}"
+    return f"{PEERS[peer]} {version(PEERS[peer])}{what}"
 
 
 def _ratio(rates: dict[str, list[float]], ours: str, theirs: str) -> float:

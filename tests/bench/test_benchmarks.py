@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import etcd_clients, merge, peers, recipes
+from benchmarks import environments, etcd_clients, merge, orchestrators, peers, recipes
 from benchmarks.table import Row, format_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,34 @@ def test_every_peer_has_a_loop_and_a_pinned_version() -> None:
     from benchmarks.peer_loops import KINDS
 
     assert set(KINDS) == {*peers.PEERS, "raw_sqlite"}
-    assert all(peers.version(peer)[0].isdigit() for peer in peers.PEERS)
+    assert all(environments.version(name)[0].isdigit() for name in peers.PEERS.values())
+
+
+def test_every_tool_beside_ours_has_a_pinned_version() -> None:
+    theirs = set(orchestrators.TOOLS) - {"plain git", "coordstore"}
+    assert all(environments.version(name)[0].isdigit() for name in theirs)
+
+
+def test_five_agents_are_timed_beside_plain_git_without_any_peer() -> None:
+    rows = orchestrators.measure(TINY, ("plain git", "coordstore"))
+    assert [" s (median of 1; 0 others" in row.figure for row in rows] == [True, True]
+
+
+def test_a_tool_that_merges_less_than_all_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(orchestrators.TOOLS, "plain git", (lambda _folder, _env: (0.1, "main"), "nothing"))
+    (row,) = orchestrators.measure(TINY, ("plain git",))
+    assert row.figure == "never merged all five"
+
+
+def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text("before\n" + "".join(orchestrators.MARKS) + "after\n")
+    for _ in range(2):
+        orchestrators.write(orchestrators.page({"plain git": orchestrators.Times([0.2, 0.4, 0.3], 1, "")}), file)
+    assert file.read_text().count("| plain git |  | 0.30 s (0.20 to 0.40) | 3 of 4 |") == 1
+    assert file.read_text().startswith("before\n")
+    assert file.read_text().endswith("after\n")
+    assert all(mark in orchestrators.PAGE.read_text() for mark in orchestrators.MARKS)
 
 
 def test_etcd_runs_without_any_other_client() -> None:
@@ -70,7 +97,7 @@ def test_etcd_runs_without_any_other_client() -> None:
 
 
 def test_every_measure_is_tried() -> None:
-    assert set(benchmarks.MEASURES) - {"peers", "recipes", "etcd_clients", "merge"} == set(CLAIMS)
+    assert set(benchmarks.MEASURES) - {"peers", "recipes", "etcd_clients", "merge", "orchestrators"} == set(CLAIMS)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
