@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Scene", "killed_again_and_again"]
+__all__ = ["CALM", "PATIENCE", "Scene", "killed_again_and_again"]
 
 COORD: Final = str(Path(sysconfig.get_path("scripts")) / "coord")
 AT_ONCE: Final = 20
 """Agents that work at a time, on two workers."""
+CALM: Final = "calm"
+"""The session that nobody disturbs: its agents do the same at once."""
 PATIENCE: Final = 600.0
 """Seconds that an orchestrator which nobody kills has for what is left."""
 AGENT: Final = """
@@ -79,9 +81,23 @@ class Scene:
         """Start an orchestrator without agents of its own, for a session with its own plan."""
         plan = self.folder / f"{session}.json"
         if not plan.exists():
-            plan.write_text(json.dumps({"goal": session, "tasks": self._plan(session)}))
+            plan.write_text(json.dumps({"goal": session, "tasks": self.plan(session)}))
         options = ("--session", session, "--slots", "0", "--remote", str(self.remote), "--quiet")
         return self._start(session, "run", str(plan), *options, cwd=self.repository)
+
+    def plan(self, session: str) -> list[dict[str, Any]]:
+        """Return the tasks of a session; the same for all but for how long they take."""
+        chance = random.Random(self.seed)
+        rows = []
+        for number in range(self.tasks):
+            earlier = [f"t{each}" for each in range(max(0, number - AT_ONCE))]
+            needs = sorted(chance.sample(earlier, min(len(earlier), chance.randint(0, 2))))
+            seconds = chance.uniform(0.2, 1) * (0 if session == CALM else self.seconds)  # drawn anyhow: same needs
+            ledger, files = self.folder / f"{session}.ledger", " ".join(f"{need}.txt" for need in needs)
+            shell = AGENT.format(ledger=ledger, seconds=f"{seconds:.2f}", needs=files, task=f"t{number}")
+            row = {"id": f"t{number}", "prompt": "write", "writes": [f"t{number}.txt"], "needs": needs}
+            rows.append({**row, "agent": {"command": ["sh", "-c", shell]}})
+        return rows
 
     def tree(self, session: str) -> str:
         """Return the tree that a session landed."""
@@ -112,19 +128,6 @@ class Scene:
         """Return how many agents were begun."""
         return (self.folder / f"{session}.ledger").read_text().count("begin")
 
-    def _plan(self, session: str) -> list[dict[str, Any]]:
-        chance = random.Random(self.seed)
-        rows = []
-        for number in range(self.tasks):
-            earlier = [f"t{each}" for each in range(max(0, number - AT_ONCE))]
-            needs = sorted(chance.sample(earlier, min(len(earlier), chance.randint(0, 2))))
-            seconds = chance.uniform(0.2, 1) * self.seconds if session != "calm" else 0.0
-            ledger, files = self.folder / f"{session}.ledger", " ".join(f"{need}.txt" for need in needs)
-            shell = AGENT.format(ledger=ledger, seconds=f"{seconds:.2f}", needs=files, task=f"t{number}")
-            row = {"id": f"t{number}", "prompt": "write", "writes": [f"t{number}.txt"], "needs": needs}
-            rows.append({**row, "agent": {"command": ["sh", "-c", shell]}})
-        return rows
-
     def _start(self, name: str, *args: str, cwd: Path | None = None) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.out").open("ab") as out:
             process = subprocess.Popen(
@@ -154,9 +157,9 @@ def killed_again_and_again(scene: Scene, kills: int, every: float) -> tuple[int,
         kills: How often, at most: the session may be done before.
         every: Seconds that each orchestrator lives.
     """
-    calm = scene.orchestrate("calm")
+    calm = scene.orchestrate(CALM)
     if status := calm.wait(PATIENCE):
-        return 0, [f"undisturbed it ended with status {status}: {scene.said('calm')}"]
+        return 0, [f"undisturbed it ended with status {status}: {scene.said(CALM)}"]
     done = 0
     while done < kills:
         leader = scene.orchestrate("killed")
@@ -172,7 +175,7 @@ def killed_again_and_again(scene: Scene, kills: int, every: float) -> tuple[int,
     if status := last.wait(PATIENCE):
         return done, [f"after {done} kills it ended with status {status}: {scene.said('killed')}"]
     wrong = scene.wrong("killed")
-    if scene.tree("killed") != scene.tree("calm"):
+    if scene.tree("killed") != scene.tree(CALM):
         wrong.append("the tree is another one than that of the undisturbed run")
     return done, wrong
 

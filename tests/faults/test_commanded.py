@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.commanded import PATIENCE, Scene
+from tests.faults.commanded import CALM, PATIENCE, Scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,3 +27,13 @@ def test_work_done_twice_and_lost_work_are_seen(tmp_path: Path) -> None:
         subprocess.run(argv, check=True, capture_output=True)
         assert any("was merged 0 times" in each for each in scene.wrong("s"))
         assert scene.tree("s") != whole
+
+
+@pytest.mark.req("M12")
+def test_the_undisturbed_session_does_the_same(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "", seed=1, tasks=60, seconds=5)
+    calm, killed = scene.plan(CALM), scene.plan("killed")
+    assert [task["needs"] for task in calm] == [task["needs"] for task in killed]
+    assert any(task["needs"] for task in calm)
+    assert all("sleep 0.00" in task["agent"]["command"][2] for task in calm)
+    assert not any("sleep 0.00" in task["agent"]["command"][2] for task in killed)
