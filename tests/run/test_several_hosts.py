@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -33,6 +34,18 @@ def eventually(what: Callable[[], Any], process: subprocess.Popen[str] | None = 
             raise AssertionError(process.communicate())
         time.sleep(0.05)
     raise AssertionError(what)
+
+
+def is_free(path: Path) -> bool:
+    """Tell whether a lock can be had within a second: those who run hold it for a moment only."""
+    until = time.monotonic() + 1
+    with path.open("rb") as file:
+        while time.monotonic() < until:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            time.sleep(0.01)
+    return False
 
 
 class Hosts:
@@ -84,6 +97,15 @@ class Hosts:
             return {}
         sessions = json.loads(done.stdout)["sessions"]
         return {task["id"]: task for task in sessions[0]["tasks"]} if sessions else {}
+
+    def freeze(self, process: subprocess.Popen[str]) -> None:
+        """Stop a process, at a moment when it holds no lock of the store: nobody else could write then."""
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            eventually(lambda: "\nState:\tT" in Path(f"/proc/{process.pid}/status").read_text())
+            if all(map(is_free, self.folder.glob("shared.db-l*"))):
+                return
+            process.send_signal(signal.SIGCONT)
 
     def git(self, *args: str) -> str:
         argv = ["git", "--git-dir", str(self.remote), *args]
@@ -177,7 +199,7 @@ def test_the_work_of_a_dead_or_frozen_worker_goes_to_another_and_the_zombie_chan
     first = hosts.worker("one")
     run = hosts.run("boss", hosts.place.plan({"t": {"sh": wait}}))
     eventually(lambda: hosts.tasks().get("t", {}).get("state") == "running", run)
-    first.send_signal(signal.SIGSTOP)
+    hosts.freeze(first)
     hosts.worker("two")
     eventually(lambda: [each["agent"] for each in hosts.tasks()["t"]["attempts"]] == ["t.1", "t.2"], run)
     eventually(lambda: hosts.tasks()["t"]["state"] == "running", run)
@@ -204,7 +226,7 @@ def test_a_standby_takes_over_in_mid_run_and_nothing_lands_twice(hosts: Hosts, h
     eventually(lambda: "standing by" in hosts.said("heir"), heir)
     refused = hosts.run("third", plan)
     assert hosts.ended(refused, "third") == 5
-    boss.send_signal(how)
+    hosts.freeze(boss) if how is signal.SIGSTOP else boss.kill()
     if how is signal.SIGSTOP:
         eventually(lambda: "session s:" in hosts.said("heir"), heir)
     go.touch()
