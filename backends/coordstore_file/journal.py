@@ -18,10 +18,11 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from coordstore.errors import Corrupt, StoreReplaced, Unavailable
+from coordstore.errors import Corrupt, Unavailable
 from coordstore_file.frames import FRAME_SIZE, decode
 from coordstore_file.log import Log, pack_place
-from coordstore_file.mark import MARK_SIZE, Mark, Place, check_follows
+from coordstore_file.mark import Mark, Place, check_follows
+from coordstore_file.markfile import MarkFile
 from coordstore_file.replica import Replica
 from coordstore_file.snapshot import Snapshots
 
@@ -38,8 +39,6 @@ __all__ = ["Journal"]
 
 _SEGMENT: Final = 8 * 1024 * 1024
 """Bytes after which a segment is followed by another one, compacted or not."""
-_TRIES: Final = 1000
-"""Readings of the mark while somebody writes it."""
 _OPEN_WAIT: Final = 0.5
 """Seconds that opening waits for a writer, to see whether it lives."""
 _SOME: Final = 128
@@ -76,10 +75,8 @@ class Journal:
         self._boot = boot
         self._snapshot = 0
         self._floor = 0
-        self._mark_path = layout.mark
+        self._marks = MarkFile(fs, layout.mark, layout.root)
         self._mark_damaged = False
-        self._mark_handle = -1
-        self._identity = (0, 0)
 
     @property
     def snapshot(self) -> int:
@@ -109,8 +106,8 @@ class Journal:
             Corrupt: Something below the mark is damaged, or missing.
         """
         with self.mutex:
-            self._open_mark()
-            mark, good = self._read_mark()
+            self._marks.open()
+            mark, good = self._marks.read()
             if mark is not None and good and mark.boot == self._boot:
                 self._begin(mark)
                 if not self.replica.revision:
@@ -124,7 +121,7 @@ class Journal:
                 self._settle_opened(lock)
             return
         with lock.held(), self.mutex:
-            mark, good = self._read_mark()
+            mark, good = self._marks.read()
             if mark is not None and good and mark.boot == self._boot:
                 self._begin(mark)
             else:
@@ -142,18 +139,7 @@ class Journal:
         """Close all files."""
         with self.mutex:
             self.log.close()
-            if self._mark_handle >= 0:
-                self.fs.close(self._mark_handle)
-            self._mark_handle = -1
-
-    def _open_mark(self) -> None:
-        try:
-            self._mark_handle = self.fs.open(self.layout.mark)
-        except FileNotFoundError as error:
-            message = f"{self.layout.mark} is missing: restore the store from a backup; nothing was changed"
-            raise Corrupt(message) from error
-        found = self.fs.find(self.layout.mark)
-        self._identity = found.identity if found else (0, 0)
+            self._marks.close()
 
     def _begin(self, mark: Mark) -> None:
         """Load the state up to a mark of this boot."""
@@ -193,8 +179,8 @@ class Journal:
             Corrupt: The log is damaged below the mark.
         """
         for _ in range(_RACES):
-            self._check_path()
-            mark, good = self._read_mark()
+            self._marks.check()
+            mark, good = self._marks.read()
             if mark is None or not (good or locked):
                 message = f"{self.layout.mark} is damaged: write to the store, or open it again, which repairs it"
                 raise Corrupt(message)
@@ -294,22 +280,6 @@ class Journal:
             evolve(commit, base + offset)
             self.at = Place(number, offset + FRAME_SIZE + len(content))
 
-    def _check_path(self) -> None:
-        found = self.fs.find(self._mark_path)
-        if found is None or found.identity != self._identity:
-            how = "removed" if found is None else "replaced by another one"
-            message = f"the store in {self.layout.root} was {how} under this handle: open it anew"
-            raise StoreReplaced(message)
-
-    def _read_mark(self) -> tuple[Mark | None, bool]:
-        """Return the mark, and whether all of it is good; tries again while somebody writes it."""
-        tries = 0
-        while True:
-            mark, good = Mark.parse(self.fs.read(self._mark_handle, MARK_SIZE + 1, 0))
-            tries += 1
-            if good or tries == _TRIES:
-                return mark, good
-
     # --- writing ----------------------------------------------------------------------------------------
 
     def settle_tail(self) -> None:
@@ -398,6 +368,6 @@ class Journal:
     def write_mark(self, mark: Mark) -> Mark:
         """Write a mark behind another one and return it as it was written; it is still to be taken in."""
         mark = mark._replace(turn=mark.turn + 1)
-        self.fs.write_all(self._mark_handle, mark.pack(), mark.slot)
+        self._marks.write(mark)
         self._mark_damaged = False
         return mark
