@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from coordstore.errors import CoordError, InvalidArgument
 from coordstore_orchestrator.agents.profile import Profile
+from coordstore_orchestrator.registering import add_once, with_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,10 +43,7 @@ def known_profiles() -> dict[str, Profile]:
     found: dict[str, Profile] = {}
 
     def register(profile: Profile) -> None:
-        if profile.name in found:
-            message = f"two plugins have an agent profile {profile.name!r}: rename or remove one of them"
-            raise InvalidArgument(message)
-        found[profile.name] = profile
+        add_once(found, "an agent profile", profile.name, profile)
 
     agent_plugins().hook.register_profiles(register=register)
     return dict(sorted(found.items()))
@@ -112,10 +110,6 @@ def _unknown(name: str, profiles: Mapping[str, Profile]) -> str:
 @functools.cache
 def agent_plugins() -> pluggy.PluginManager:
     """Return the library's plugin manager, which knows our hooks from here on."""
-    from coordstore.plugins import plugin_manager
     from coordstore_orchestrator.agents import builtin, hookspecs
 
-    manager = plugin_manager()
-    manager.add_hookspecs(hookspecs)
-    manager.register(builtin, "coordstore:profiles")
-    return manager
+    return with_hooks(hookspecs, builtin, "coordstore:profiles")

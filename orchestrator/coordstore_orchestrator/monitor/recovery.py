@@ -11,9 +11,10 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from coordstore.errors import CoordError, InvalidArgument
+from coordstore.errors import CoordError
 from coordstore.session import State
 from coordstore_orchestrator.monitor.postmortem import kept_work
+from coordstore_orchestrator.registering import add_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,10 +129,7 @@ def policies() -> Mapping[str, Policy]:
     found: dict[str, Policy] = {}
 
     def register(name: str, policy: Policy) -> None:
-        if name in found:
-            message = f"two plugins have a recovery policy {name!r}: rename or remove one of them"
-            raise InvalidArgument(message)
-        found[name] = policy
+        add_once(found, "a recovery policy", name, policy)
 
     watch_plugins().hook.register_recoveries(register=register)
     return dict(sorted(found.items()))

@@ -14,6 +14,7 @@ from coordstore_orchestrator.plan.check import check_plan
 from coordstore_orchestrator.plan.errors import PlanError, Problem
 from coordstore_orchestrator.plan.load import parse_plan
 from coordstore_orchestrator.plan.schema import plan_schema
+from coordstore_orchestrator.registering import add_once, with_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -140,10 +141,7 @@ def planners() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
 
     def register(name: str, maker: str, *, summary: str) -> None:
-        if name in found:
-            message = f"two plugins have a planner {name!r}: remove one of them"
-            raise InvalidArgument(message)
-        found[name] = (maker, summary)
+        add_once(found, "a planner", name, (maker, summary))
 
     _manager().hook.register_planners(register=register)
     return dict(sorted(found.items()))
@@ -152,13 +150,9 @@ def planners() -> dict[str, tuple[str, str]]:
 @functools.cache
 def _manager() -> pluggy.PluginManager:
     """Return the library's plugin manager, which knows our hook from here on."""
-    from coordstore.plugins import plugin_manager
     from coordstore_orchestrator.plan import builtin, hookspecs
 
-    manager = plugin_manager()
-    manager.add_hookspecs(hookspecs)
-    manager.register(builtin, "coordstore:planners")
-    return manager
+    return with_hooks(hookspecs, builtin, "coordstore:planners")
 
 
 def planner_of(name: str, arguments: Sequence[str]) -> Planner:

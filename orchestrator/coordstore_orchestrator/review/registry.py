@@ -6,7 +6,8 @@ import functools
 from typing import TYPE_CHECKING, cast
 
 from coordstore.errors import InvalidArgument
-from coordstore.plugins import Registry, load, plugin_manager
+from coordstore.plugins import Registry, load
+from coordstore_orchestrator.registering import with_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,10 +23,7 @@ __all__ = ["check_names", "forges", "make_forge", "make_reviewer", "reviewers"]
 def _plugins() -> pluggy.PluginManager:
     from coordstore_orchestrator.review import builtin, hookspecs
 
-    manager = plugin_manager()
-    manager.add_hookspecs(hookspecs)
-    manager.register(builtin, "coordstore:reviews")
-    return manager
+    return with_hooks(hookspecs, builtin, "coordstore:reviews")
 
 
 def reviewers() -> Mapping[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from coordstore.errors import CoordError, InvalidArgument
+from coordstore.errors import CoordError
+from coordstore_orchestrator.registering import add_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +44,7 @@ def known_outputs() -> dict[str, str]:
     found: dict[str, str] = {}
 
     def register(name: str, reader: str) -> None:
-        if name in found:
-            message = f"two plugins have an output format {name!r}: rename or remove one of them"
-            raise InvalidArgument(message)
-        found[name] = reader
+        add_once(found, "an output format", name, reader)
 
     agent_plugins().hook.register_outputs(register=register)
     return dict(sorted(found.items()))

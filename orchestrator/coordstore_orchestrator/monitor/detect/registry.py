@@ -7,7 +7,8 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from coordstore.errors import CoordError, InvalidArgument
+from coordstore.errors import CoordError
+from coordstore_orchestrator.registering import add_once, with_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,14 +53,10 @@ class Registered:
 @functools.cache
 def watch_plugins() -> pluggy.PluginManager:
     """Return the library's plugin manager, which knows our hooks from here on."""
-    from coordstore.plugins import plugin_manager
     from coordstore_orchestrator.monitor import builtin
     from coordstore_orchestrator.monitor.detect import hookspecs
 
-    manager = plugin_manager()
-    manager.add_hookspecs(hookspecs)
-    manager.register(builtin, "coordstore:watch")
-    return manager
+    return with_hooks(hookspecs, builtin, "coordstore:watch")
 
 
 def known_detectors() -> dict[str, Registered]:
@@ -72,10 +69,7 @@ def known_detectors() -> dict[str, Registered]:
     found: dict[str, Registered] = {}
 
     def register(name: str, detector: str, *, limit: float, summary: str) -> None:
-        if name in found:
-            message = f"two plugins have a detector {name!r}: rename or remove one of them"
-            raise InvalidArgument(message)
-        found[name] = Registered(name, detector, limit, summary)
+        add_once(found, "a detector", name, Registered(name, detector, limit, summary))
 
     watch_plugins().hook.register_detectors(register=register)
     return dict(sorted(found.items()))
