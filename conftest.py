@@ -197,12 +197,18 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
+WAITING = ("tests/etcd/", "tests/faults/", "tests/recipes/", "tests/run/", "tests/bench/", "tests/conformance/")
+"""Where tests wait for leases and servers: begun first, or the last of them would be waited for alone."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the examples of a document back into its order: they are one story, and random order is for tests."""
+    """Begin with what takes long; put the examples of a document back into its order: they are one story."""
     examples = [item for item in items if isinstance(item, SybilItem)]
     examples.sort(key=lambda item: (str(item.path), item.example.line))
-    items[:] = [*(item for item in items if not isinstance(item, SybilItem)), *examples]
+    tests = [item for item in items if not isinstance(item, SybilItem)]
+    tests.sort(key=lambda item: not item.nodeid.startswith(WAITING))
+    items[:] = [*tests, *examples]
 
 
 # Several processes ---------------------------------------------------------------------------------------------------
@@ -217,8 +223,8 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist brings no type
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Start two processes for each processor: half of the time a test waits for a lease to end or a disk to sync."""
-    return 2 * (os.cpu_count() or 1)
+    """Start three processes for each processor: much of the time a test waits for a lease to end or a disk to sync."""
+    return 3 * (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)

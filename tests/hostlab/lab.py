@@ -34,7 +34,7 @@ __all__ = ["HOSTS", "Lab", "Process", "eventually"]
 HOSTS: Final = ("h1", "h2", "h3")
 COORD: Final = str(Path(sysconfig.get_path("scripts")) / "coord")
 PATIENCE: Final = 120.0
-BETWEEN: Final = 0.1
+BETWEEN: Final = 0.2
 
 
 def eventually(what: Callable[[], Any], why: str, patience: float = PATIENCE) -> Any:

@@ -32,7 +32,7 @@ def eventually(what: Callable[[], Any], process: subprocess.Popen[str] | None = 
             return found
         if process is not None and process.poll() is not None and not what():
             raise AssertionError(process.communicate())
-        time.sleep(0.05)
+        time.sleep(0.2)  # a look may take a process of its own
     raise AssertionError(what)
 
 

@@ -28,7 +28,7 @@ def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
 def state(place: Place, task: str) -> str:
