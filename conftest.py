@@ -223,8 +223,8 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist brings no type
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Start three processes for each processor: much of the time a test waits for a lease to end or a disk to sync."""
-    return 3 * (os.cpu_count() or 1)
+    """Start two processes for each processor: half of the time a test waits for a lease to end or a disk to sync."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -81,7 +81,7 @@ class Cluster:
         while True:
             member = self._standing(now) or await self.ready(end)
             call = member.call(method)
-            now = self._loop.time()
+            now, tokens = self._loop.time(), self._tokens
             member.ask(now)
             try:
                 return await call(request, timeout=max(end - now, 0.01), metadata=self._metadata)
@@ -90,7 +90,7 @@ class Cluster:
                 if what is Meaning.LOST:
                     self.pass_over(member)
                     raise self._unknown(method, member, error) from error
-                await self._after(what, member, error, end)
+                await self._after(what, member, error, end, tokens)
             except asyncio.CancelledError as error:
                 self._unless_closed(error, self._unknown(method, member))
                 raise
@@ -107,6 +107,7 @@ class Cluster:
         patience = TRY
         while True:
             member = await self.ready(end)
+            tokens = self._tokens
             try:
                 left = max(end - self._loop.time(), 0.01)
                 metadata = grpc.aio.Metadata(_LEADER) if anonymous else self._metadata
@@ -116,7 +117,7 @@ class Cluster:
                 if what is Meaning.LOST:
                     what = Meaning.ELSEWHERE
                     patience *= 2
-                await self._after(what, member, error, end)
+                await self._after(what, member, error, end, tokens)
             except asyncio.CancelledError as error:
                 self._unless_closed(error, _closed())
                 raise
@@ -185,9 +186,8 @@ class Cluster:
 
     # --- errors -----------------------------------------------------------------------------------------
 
-    async def _after(self, what: Meaning, member: Member, error: grpc.aio.AioRpcError, end: float) -> None:
-        """Prepare another try after one that did nothing, or raise."""
-        tokens = self._tokens
+    async def _after(self, what: Meaning, member: Member, error: grpc.aio.AioRpcError, end: float, tokens: int) -> None:
+        """Prepare another try after one that did nothing, or raise; `tokens`: how many there were when it was sent."""
         if what is Meaning.REFUSED:
             raise refusal(error) from error
         if self._loop.time() + _PAUSE[0] >= end:

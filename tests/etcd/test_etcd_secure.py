@@ -239,7 +239,7 @@ async def test_what_is_asked_while_a_token_is_renewed_is_not_refused(guarded: Se
             await asyncio.sleep(0.005)
         assert {entry.value for entry in await asyncio.gather(first, *meanwhile) if entry} == {b"1"}
         assert len(meanwhile) > 2
-        assert store.statistics()["logins"] == 2
+        assert store.statistics()["logins"] < len(meanwhile), "each logged in for itself"
 
 
 async def test_a_wrong_password_is_told_apart_from_no_server(guarded: Server, credentials: Path) -> None:

@@ -69,6 +69,7 @@ def test_used_ports_are_passed_over() -> None:
 def test_a_range_that_was_given_back_is_the_last_to_be_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else an agent that starts when another has just ended gets that one's ports, and whatever still uses them."""
     monkeypatch.setattr(extras, "LAST_PORT", FIRST_PORT + 200)
+    monkeypatch.setattr(extras, "_is_free", lambda _port: True)  # others on this machine use ports, too
     ports, given = Ports(50), []
     for _ in range(6):
         given.append(ports.take())
@@ -79,6 +80,7 @@ def test_a_range_that_was_given_back_is_the_last_to_be_given_again(monkeypatch: 
 
 def test_when_all_ranges_are_taken_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "LAST_PORT", FIRST_PORT + 200)
+    monkeypatch.setattr(extras, "_is_free", lambda _port: True)  # others on this machine use ports, too
     ports = Ports(50)
     taken = [ports.take() for _ in range(3)]
     with pytest.raises(ExtrasRefused, match=r"lower worktree\.ports"):
