@@ -167,4 +167,5 @@ async def _pump(store: CoordStore, session: str, latest: list[SessionView], chan
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()

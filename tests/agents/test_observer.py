@@ -230,3 +230,24 @@ async def test_the_end_of_the_record_is_read_when_the_agent_has_ended() -> None:
     left = await bench.observer.finish()
     assert [event.type for event in [*bench.claim.told, *left]] == ["step", "message", "tool_call"]
     assert bench.claim.values == {"step": 1}
+
+
+@pytest.mark.req("W3", "W4")
+@pytest.mark.parametrize("turns", range(4))
+async def test_it_ends_when_it_is_cancelled_as_news_comes(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """Cancelled so many turns of the loop after news came: a cancellation that gets lost leaves its attempt hanging."""
+    monkeypatch.setattr(observe, "PAUSE", 0)
+    bench = Bench("plain")
+    running = asyncio.create_task(bench.observer.run())
+    for _ in range(20):  # it waits for news by then
+        await asyncio.sleep(0)
+    bench.observer.take([events.Note(text="news")])
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running}, timeout=20)
+    lost = not running.done()
+    while not running.done():
+        running.cancel()
+        await asyncio.sleep(0)
+    assert not lost

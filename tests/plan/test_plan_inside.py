@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,13 +38,12 @@ def test_what_reaches_beyond_is_named(inner: list[str], outer: list[str], found:
 
 STEPS = st.sampled_from(["a", "b", "*", "a*", "**", "*b"])
 PATTERNS = st.lists(STEPS, min_size=1, max_size=3).map("/".join)
-PATHS = st.lists(st.sampled_from(["a", "b", "ab", "aab", "c"]), min_size=1, max_size=4).map("/".join)
+NAMES = ("a", "b", "ab", "aab", "c")
+PATHS = ["/".join(names) for length in range(1, 5) for names in itertools.product(NAMES, repeat=length)]
 
 
-@given(
-    PATTERNS.map("{}/*".format), st.lists(PATTERNS, min_size=1, max_size=3), st.lists(PATHS, min_size=20, max_size=40)
-)
-def test_no_path_is_in_what_is_inside_and_not_in_the_other(inner: str, outer: list[str], paths: list[str]) -> None:
+@given(PATTERNS.map("{}/*".format), st.lists(PATTERNS, min_size=1, max_size=3))
+def test_no_path_is_in_what_is_inside_and_not_in_the_other(inner: str, outer: list[str]) -> None:
     mine, whole = Scope.parse([inner]), Scope.parse(outer)
     if beyond(mine, whole) is None:
-        assert [path for path in paths if mine.matches(path) and not whole.matches(path)] == []
+        assert [path for path in PATHS if mine.matches(path) and not whole.matches(path)] == []

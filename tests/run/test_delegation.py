@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sysconfig
+import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from tests.run.conftest import Place
 
 pytestmark = pytest.mark.timeout(300)
+
+PATIENCE = 120.0
 
 COORD = str(Path(sysconfig.get_path("scripts")) / "coord")
 PARENT = f"""
@@ -100,3 +104,41 @@ def test_a_parent_is_told_of_failure_and_what_it_leaves_is_cancelled(place: Plac
     again = place.coord("retry", "s", "told-1-1")
     assert again.code
     assert "it is a subtask of told.1" in again.err
+
+
+SLEEPER = f"""
+echo "$COORD_AGENT" >> $LEDGER
+case $COORD_TASK in
+t)
+    {COORD} agent delegate 'a part' --writes 'part.txt' || exit 31
+    {COORD} agent await --all > $LEDGER.said || exit 32
+    git merge -q -m took "$(grep -o 'git merge [0-9a-f]*' $LEDGER.said | cut -d' ' -f3)" || exit 33
+    echo mine > own.txt
+    ;;
+*) until [ -e $GO ]; do sleep 0.1; done; echo "by $COORD_AGENT" > part.txt ;;
+esac
+"""
+
+
+@pytest.mark.req("T4", "M12", "T5")
+def test_a_run_killed_while_a_parent_sleeps_is_begun_anew_with_its_subtask(place: Place) -> None:
+    ledger, go = place.folder / "ledger", place.folder / "go"
+    script = SLEEPER.replace("$LEDGER", str(ledger)).replace("$GO", str(go))
+    plan = place.plan({"t": {"sh": script, "writes": ["own.txt", "part.txt"]}})
+    run = place.start("run", plan, "--session", "s", "--slots", "1")
+    until = time.monotonic() + PATIENCE
+    while not ledger.exists() or "t-1-1.1" not in ledger.read_text():  # with one slot: then its parent is asleep
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    run.kill()
+    run.communicate()
+    go.touch()
+    done = place.run(plan, "--slots", "1")
+    tasks = place.tasks()
+    assert done.code == 0, (done, tasks, place.coord("events", "s").out)
+    assert Counter(ledger.read_text().split()) == dict.fromkeys(["t.1", "t-1-1.1", "t.2", "t-2-1.1"], 1)
+    assert [tasks[name]["state"] for name in ("t", "t-2-1")] == ["completed", "completed"]
+    assert tasks["t-1-1"]["state"] in {"failed", "cancelled"}  # it was lost, and nobody waits for it any more
+    assert {name: task["landed"] for name, task in tasks.items()} == {"t": True, "t-1-1": False, "t-2-1": True}
+    assert place.show("part.txt") == "by t-2-1.1\n"

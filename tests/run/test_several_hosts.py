@@ -239,3 +239,38 @@ def test_a_standby_takes_over_in_mid_run_and_nothing_lands_twice(hosts: Hosts, h
     assert hosts.git("show", "coord/s:second.txt") == "first\n"
     assert hosts.git("log", "--merges", "--format=%s", "coord/s").split("\n").count("Merge second.1: second") == 1
     assert [each["agent"] for each in hosts.tasks()["second"]["attempts"]] == ["second.1"]
+
+
+FAMILY = f"""
+case $COORD_TASK in
+t)
+    echo mine > own.txt; git add -A; git commit -qm own
+    {COORD} agent delegate 'a part' --writes part.txt || exit 11
+    {COORD} agent await --all > $SAID || exit 12
+    git merge -q -m took "$(grep -o 'git merge [0-9a-f]*' $SAID | cut -d' ' -f3)" || exit 13
+    ;;
+*) until [ -e $GO ]; do sleep 0.05; done; cat own.txt > part.txt; readlink -f . >> part.txt ;;
+esac
+"""
+
+
+@pytest.mark.req("T4", "M12", "W9")
+@pytest.mark.timeout(240)
+def test_a_parent_sleeps_on_while_its_orchestrator_dies_and_the_next_one_gives_it_its_part(hosts: Hosts) -> None:
+    go = hosts.folder / "go"
+    script = FAMILY.replace("$SAID", str(hosts.folder / "said")).replace("$GO", str(go))
+    plan = hosts.place.plan({"t": {"sh": script, "writes": ["own.txt", "part.txt"]}})
+    hosts.worker("one", "--slots", "1")
+    boss = hosts.run("boss", plan)
+    eventually(lambda: hosts.tasks().get("t-1-1", {}).get("state") == "running", boss)
+    boss.kill()
+    hosts.ended(boss, "boss")
+    go.touch()
+    eventually(lambda: hosts.tasks()["t-1-1"]["state"] == "completed")
+    heir = hosts.run("heir", plan)
+    assert hosts.ended(heir, "heir") == 0
+    tasks = hosts.tasks()
+    assert {name: len(task["attempts"]) for name, task in tasks.items()} == {"t": 1, "t-1-1": 1}
+    assert all(task["landed"] for task in tasks.values())
+    assert hosts.git("show", "coord/s:part.txt").startswith("mine\n")
+    assert hosts.git("log", "--format=%s", "coord/s", "--", "own.txt").split() == ["own"]

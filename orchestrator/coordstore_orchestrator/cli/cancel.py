@@ -46,7 +46,8 @@ async def _cancel(
         session = Session(store, name)
         chosen = _chosen(await session.view(), name, wanted)
         try:
-            await asyncio.wait_for(_until_ended(session, chosen, reason), wait)
+            async with asyncio.timeout(wait):
+                await _until_ended(session, chosen, reason)
         except TimeoutError:
             click.echo(f"coord: some agents have not ended after {wait:g} s: coord inspect {name}", err=True)
         view = await session.view()

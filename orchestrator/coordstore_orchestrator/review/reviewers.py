@@ -92,7 +92,8 @@ class AgentReviewer:
             return Decision(ChangeState.APPROVED, self._name, "it conflicts: the merge decides what becomes of it")
         async with work.tree(work.merged) as tree:
             try:
-                await asyncio.wait_for(self._run(work, tree), SECONDS)
+                async with asyncio.timeout(SECONDS):
+                    await self._run(work, tree)
             except TimeoutError:
                 return None
             text = await asyncio.to_thread(_content, tree / VERDICT)

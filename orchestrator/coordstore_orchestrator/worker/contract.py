@@ -121,9 +121,11 @@ class Contract:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answer: dict[str, Any]
         try:
-            await asyncio.wait_for(self._begun.wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await self._begun.wait()
             refusal = await asyncio.to_thread(self._stranger, writer.get_extra_info("socket"))
-            line = await asyncio.wait_for(reader.readline(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                line = await reader.readline()
             if refusal is None:
                 answer = await self._answer(line, reader)
             else:

@@ -142,7 +142,9 @@ class Observer:
         """Watch until cancelled. Cancelled, what was not written yet is what `finish` returns."""
         while not self._closed:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._patience())
+                # Not wait_for: in Python 3.11 it loses a cancellation that comes together with news.
+                async with asyncio.timeout(self._patience()):
+                    await self._news.wait()
             self._news.clear()
             await self._look()
             if not self._paused:
