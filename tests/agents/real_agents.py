@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.modelserver.script import Fail, Run, Say, Script, Step, Write
+from tests.modelserver.script import Call, Fail, Run, Say, Script, Step, Write
 from tests.modelserver.server import ModelServer
 from tests.run.conftest import Place
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 
 PROGRAMS = Path(os.environ.get("COORD_TEST_AGENTS", ".agents")).absolute()
 SUBMIT = Run("echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT")
+COORD = str(Path(sysconfig.get_path("scripts")) / "coord")
 KEY = "a-key-that-no-service-knows"
 
 
@@ -105,16 +107,25 @@ def _configuration(folder: Path, url: str) -> str:
     for home in homes.values():
         home.mkdir(exist_ok=True)
     argv = ["mini", "-y", "--exit-immediately", "-c", "mini.yaml", "-c", f"model.model_kwargs.api_base={url}/v1"]
+    server = json.dumps({"mcpServers": {"coord": {"command": COORD, "args": ["mcp"]}}})
+    speaks = ["claude", "-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
     tables: dict[str, dict[str, Any]] = {
         "codex": {"env_set": {"HOME": str(homes["codex"]), "OPENAI_API_KEY": KEY}},
         "claude": {"env_set": claude, "model": "claude-sonnet-4-5"},
+        "speaker": {
+            "extends": "claude",
+            "env_set": {**claude, "ENABLE_TOOL_SEARCH": "false"},
+            "model": "claude-sonnet-4-5",
+            "argv": [*speaks, "--model", "{model}", "--strict-mcp-config", "--mcp-config", server],
+        },
         "mini": {
             "env_set": mini,
             "argv": [*argv, "-o", "{trace_file}", "-m", "openai/fake", "-t", "{instruction}"],
         },
     }
     return "\n".join(
-        f'[agents.{name}]\nextends = "{name}"\n' + "\n".join(f"{key} = {_toml(value)}" for key, value in table.items())
+        f"[agents.{name}]\n"
+        + "\n".join(f"{key} = {_toml(value)}" for key, value in ({"extends": name} | table).items())
         for name, table in tables.items()
     )
 
@@ -191,3 +202,29 @@ def test_the_probe_tells_agents_that_can_from_those_that_cannot(arena: Arena) ->
     assert done.out.count(": proven (") == 3
     arena.model.scripts[:] = [Script("/probe.1", [Say("I have written the file.")])]
     assert "codex: failed: its agent exited" in arena.place.coord("profiles", "probe", "codex", PATH=path).out
+
+
+@pytest.mark.req("W5", "T4", "C2")
+def test_an_agent_reports_delegates_and_awaits_through_coord_mcp(arena: Arena) -> None:
+    part = {"prompt": "write the part", "writes": ["part.txt"], "name": "part"}
+    arena.play(
+        "t",
+        Call("report_progress", {"status": "read it", "next_steps": "have the part written"}),
+        Write("t.txt", "whole"),
+        Call("mark_complete", {"summary": "too early"}),
+        Call("delegate", part),
+        Call("await_tasks"),
+        Run("git merge -q -m took t-1-1.1"),
+        Call("mark_complete", {"summary": "wrote both", "criteria": {"1": "both are there"}}),
+    )
+    arena.play("t-1-1", Write("part.txt", "part"))
+    code, out, err = arena.run({"t": {"agent": "speaker", "writes": ["t.txt", "part.txt"], "accept": ["both"]}})
+    tasks = arena.place.tasks()
+    assert code == 0, (out, err, tasks, arena.place.coord("events", "s").out)
+    assert arena.place.show("t.txt").strip() == "whole"
+    assert arena.place.show("part.txt").strip() == "part"
+    assert {name: task["landed"] for name, task in tasks.items()} == {"t": True, "t-1-1": True}
+    told = json.dumps(arena.events("t.1"))
+    for said in ("read it", "wrote both", "no evidence for criterion 1: both", "delegated as t-1-1"):
+        assert said in told, told
+    assert not arena.alive()

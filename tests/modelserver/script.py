@@ -7,13 +7,13 @@ plays any number of agents at once, and asking again after an error gives the sa
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Fail", "Reply", "Run", "Say", "Script", "Step", "Tool", "Write", "reply"]
+__all__ = ["Call", "Fail", "Reply", "Run", "Say", "Script", "Step", "Tool", "Write", "reply"]
 
 SHELLS: Final = ("Bash", "bash", "run_shell_command", "exec_command", "shell_command", "shell")
 """What agents call the tool that runs a command; the first one offered is used."""
@@ -42,6 +42,15 @@ class Write:
 
 
 @dataclass(frozen=True)
+class Call:
+    """Call a tool of an MCP server, by its own name: agents put the server's before it."""
+
+    tool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    delay: float = 0.0
+
+
+@dataclass(frozen=True)
 class Say:
     """Say a text and call no tool: most agents end then."""
 
@@ -57,7 +66,7 @@ class Fail:
     delay: float = 0.0
 
 
-Step = Run | Write | Say | Fail
+Step = Run | Write | Call | Say | Fail
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,9 @@ def reply(step: Step, tools: Sequence[Tool], cwd: str | None) -> Reply:
     offered = {tool.name: tool for tool in tools}
     if isinstance(step, Say):
         return Reply(step.text)
+    if isinstance(step, Call):
+        served = next((name for name in offered if name.endswith(f"__{step.tool}")), None)
+        return Reply(tool=served, arguments=step.arguments) if served else Reply(f"I have no tool {step.tool}.")
     if isinstance(step, Write):
         writer = next((offered[name] for name in WRITERS if name in offered), None)
         if writer is not None:
