@@ -61,8 +61,9 @@ def test_a_store_that_answers_from_memory_is_found_out() -> None:
 
 
 def test_what_was_acknowledged_before_it_was_done_does_not_survive_a_kill() -> None:
-    outcome = kill_syscalls.on("file", 8, 1, plant=EARLY)
-    assert any("done" in failure for failure in outcome.failures)
+    # Which kill shows it depends on how far the disk is: most eights have one.
+    tried = (kill_syscalls.on("file", 8, seed, plant=EARLY) for seed in range(1, 9))
+    assert any("done" in failure for outcome in tried for failure in outcome.failures)
 
 
 def test_a_failed_sync_that_is_taken_for_a_success_is_found_out() -> None:
