@@ -9,7 +9,8 @@ from coordstore.cli.text import clean
 from coordstore.session.states import FINAL, State
 
 if TYPE_CHECKING:
-    from coordstore.session.view import SessionView, Task
+    from coordstore.session.task import Task
+    from coordstore.session.view import SessionView
 
 __all__ = ["Concern", "concerns", "next_commands", "standing", "waits_for"]
 

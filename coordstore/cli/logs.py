@@ -22,7 +22,8 @@ from coordstore.home import NotARepository, log_dir
 from coordstore.session.states import FINAL
 
 if TYPE_CHECKING:
-    from coordstore.session.view import Attempt, SessionView
+    from coordstore.session.task import Attempt
+    from coordstore.session.view import SessionView
     from coordstore.store import CoordStore
 
 __all__ = ["ElsewhereError", "logs"]

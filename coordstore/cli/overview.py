@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from coordstore.cli.text import Style
-    from coordstore.session.view import Attempt, SessionView, Task
+    from coordstore.session.task import Attempt, Task
+    from coordstore.session.view import SessionView
 
 __all__ = ["brief", "overview", "state_cell", "tally"]
 

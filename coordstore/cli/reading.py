@@ -14,7 +14,7 @@ from coordstore.session.view import SessionView
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from coordstore.session.view import Attempt
+    from coordstore.session.task import Attempt
     from coordstore.store import CoordStore
 
 __all__ = [

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coordstore.cli.text import Style
-    from coordstore.session.view import SessionView, Task
+    from coordstore.session.task import Task
+    from coordstore.session.view import SessionView
     from coordstore.store import CoordStore
 
 __all__ = ["watch_session"]

@@ -12,12 +12,12 @@ from coordstore.errors import Busy, InvalidKey, LeaseLost
 from coordstore.names import is_segment
 from coordstore.recipes.held import Held
 from coordstore.recipes.waiting import News, changed, first, to_the_end
-from coordstore.store import SystemClock
+from coordstore.store import clock_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from coordstore.store import Clock, CoordStore, Lease
+    from coordstore.store import CoordStore, Lease
 
 __all__ = ["Holding", "Recipe"]
 
@@ -44,7 +44,7 @@ class Recipe:
         self.name = name
         self.store = store
         self.prefix = prefix or f"@{self.kind}/{name}"
-        self.clock: Clock = getattr(store, "clock", None) or SystemClock()
+        self.clock = clock_of(store)
         self._counters: Counter[str] = Counter()
 
     def __repr__(self) -> str:

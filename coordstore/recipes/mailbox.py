@@ -104,21 +104,22 @@ class Mailbox(Recipe):
         owner, ids = self.owner(to), list(message_ids or (self.new_id() for _ in bodies))
         for start in range(0, len(bodies), AT_ONCE):
             pairs = zip(ids[start : start + AT_ONCE], bodies[start : start + AT_ONCE], strict=True)
-            letters = [Letter(one, owner, self.me, body, self.wall(), ttl or self._ttl) for one, body in pairs]
-            writes = [Put(f"{self.prefix}/{owner}/{letter.id}", letter.to_json()) for letter in letters]
+            writes = [self._write(one, owner, body, ttl or self._ttl) for one, body in pairs]
             try:
                 await self.store.transact(writes, [Check(write.key, revision=0) for write in writes])
             except Conflict:
                 if not message_ids:
                     raise
-            self._counters["sent"] += len(letters)
+            self._counters["sent"] += len(writes)
         return ids
 
     def posting(self, to: str, body: object) -> Put:
         """Return the write that sends a message, for a transaction of the caller's own."""
-        owner = self.owner(to)
-        letter = Letter(self.new_id(), owner, self.me, body, self.wall(), self._ttl)
-        return Put(f"{self.prefix}/{owner}/{letter.id}", letter.to_json())
+        return self._write(self.new_id(), self.owner(to), body, self._ttl)
+
+    def _write(self, one: str, owner: str, body: object, ttl: float) -> Put:
+        letter = Letter(one, owner, self.me, body, self.wall(), ttl)
+        return Put(f"{self.prefix}/{owner}/{one}", letter.to_json())
 
     def inbox(self, *, visibility: float = 30.0, prefetch: int = 1, ttl: int = 10, lease: Lease | None = None) -> Inbox:
         """Return what receives our mail; use it with ``async with``. See `Inbox` for the arguments."""

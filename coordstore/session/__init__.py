@@ -2,7 +2,8 @@
 
 from coordstore.session.keys import DEFAULT_CLASS, SESSION_STREAM, SessionKeys, agent_name, split_agent
 from coordstore.session.states import FINAL, TRANSITIONS, State, check_transition
-from coordstore.session.view import Attempt, SessionView, Task
+from coordstore.session.task import Attempt, Task
+from coordstore.session.view import SessionView
 
 __all__ = [
     "DEFAULT_CLASS",

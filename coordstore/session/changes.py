@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from coordstore.model import Entry
     from coordstore.session.session import Session
-    from coordstore.session.view import Attempt, SessionView
+    from coordstore.session.task import Attempt
+    from coordstore.session.view import SessionView
     from coordstore.store import Fence
 
 __all__ = ["Change", "ChangeState", "change_in", "changes_in", "decide_change", "move_of", "note_change", "open_change"]

@@ -18,14 +18,15 @@ from coordstore.session import events
 from coordstore.session.claim import Claim
 from coordstore.session.keys import SESSION_STREAM, SessionKeys, agent_name, is_task
 from coordstore.session.states import FINAL, State, check_transition
+from coordstore.session.task import Attempt
 from coordstore.session.values import as_object, as_text, as_value, now_text, strings
-from coordstore.session.view import Attempt, SessionView
+from coordstore.session.view import SessionView
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from coordstore.model import Entry, HasId
-    from coordstore.session.view import Task
+    from coordstore.session.task import Task
     from coordstore.store import CoordStore, Fence
 
 __all__ = ["Session", "SessionExists", "as_value", "now_text"]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from coordstore.model import Entry
     from coordstore.session.claim import Claim
-    from coordstore.session.view import Attempt, SessionView, Task
+    from coordstore.session.task import Attempt, Task
+    from coordstore.session.view import SessionView
 
 __all__ = ["COUNT_MAX", "DEPTH_MAX", "Delegation", "delegate", "give_up", "made_by", "unwanted"]
 

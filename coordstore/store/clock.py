@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Clock", "SystemClock"]
+if TYPE_CHECKING:
+    from coordstore.store.protocol import CoordStore
+
+__all__ = ["Clock", "SystemClock", "clock_of"]
 
 _CLOCK_ID = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -31,3 +34,8 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep on the event loop; after a suspend the caller finds that more time has passed."""
         await asyncio.sleep(seconds)
+
+
+def clock_of(store: CoordStore) -> Clock:
+    """Return the clock that a store counts on, which may be virtual; of one that tells none, the system's."""
+    return getattr(store, "clock", None) or SystemClock()

@@ -159,3 +159,13 @@ async def _gone(store: MemoryStore, clock: Clock) -> float:
         if not batch.reset:
             return clock.now()
     raise AssertionError
+
+
+async def test_a_lost_one_is_left_to_its_ttl_and_nobody_waits_for_a_store_that_is_away(
+    lease: Lease, line: Line, clock: Clock
+) -> None:
+    line.delay = 1000
+    async with lease:
+        await clock.advance(10)
+        assert lease.lost
+    assert clock.now() == 10

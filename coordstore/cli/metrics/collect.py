@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from coordstore.cli.report.account import Account
     from coordstore.model import LeaseInfo, StoreInfo
-    from coordstore.session.view import SessionView, Task
+    from coordstore.session.task import Task
+    from coordstore.session.view import SessionView
 
 __all__ = ["NAMES", "families"]
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from coordstore.model import Record
-    from coordstore.session.view import Attempt, SessionView, Task
+    from coordstore.session.task import Attempt, Task
+    from coordstore.session.view import SessionView
     from coordstore.store import CoordStore
 
 __all__ = ["Account", "read_account"]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from coordstore.cli.report.account import Account
     from coordstore.cli.report.tally import Mark, Verdict
-    from coordstore.session.view import Attempt, Task
+    from coordstore.session.task import Attempt, Task
 
 __all__ = ["page"]
 

@@ -9,7 +9,8 @@ from coordstore.cli.report.markup import Markup, tag
 from coordstore.cli.times import span
 
 if TYPE_CHECKING:
-    from coordstore.session.view import Attempt, SessionView, Task
+    from coordstore.session.task import Attempt, Task
+    from coordstore.session.view import SessionView
 
 __all__ = ["amount", "attempt_id", "duration", "money", "ref_link", "state", "task_id", "task_word", "tone", "word"]
 

@@ -11,7 +11,7 @@ from coordstore.cli.text import Cell, Column, clean, clip, table, wrap
 if TYPE_CHECKING:
     from coordstore.cli.report.account import Account
     from coordstore.cli.text import Style
-    from coordstore.session.view import Task
+    from coordstore.session.task import Task
 
 __all__ = ["lines"]
 

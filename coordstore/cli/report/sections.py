@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coordstore.cli.report.account import Account
-    from coordstore.session.view import Task
+    from coordstore.session.task import Task
 
 __all__ = ["cost", "failures", "merge", "row"]
 

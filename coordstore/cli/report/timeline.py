@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from coordstore.cli.report.account import Account
-    from coordstore.session.view import Attempt, Task
+    from coordstore.session.task import Attempt, Task
 
 __all__ = ["timeline"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from coordstore.store import SystemClock
+from coordstore.store import clock_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coordstore.store import Clock, CoordStore
+    from coordstore.store import CoordStore
     from coordstore_orchestrator.monitor.decide import Assign
 
 __all__ = ["Backoff"]
@@ -25,7 +25,7 @@ class Backoff:
     """
 
     def __init__(self, store: CoordStore, due: Callable[[str], None]) -> None:
-        self._clock: Clock = getattr(store, "clock", None) or SystemClock()
+        self._clock = clock_of(store)
         self._due = due
         self._waits: dict[tuple[str, int], asyncio.Task[None]] = {}
 

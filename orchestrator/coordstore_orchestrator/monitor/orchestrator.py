@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from coordstore.errors import Conflict, InvalidArgument, InvalidTransition, OutcomeUnknown, Unavailable
 from coordstore.session import SessionView, State
 from coordstore.session.keys import split_agent
-from coordstore.store import SystemClock
+from coordstore.store import clock_of
 from coordstore_orchestrator.git.remote import RemoteUnreachable
 from coordstore_orchestrator.monitor.backoff import Backoff
 from coordstore_orchestrator.monitor.decide import LOST, Assign, CancelTask, EndLost, Integrate
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from coordstore.errors import CoordError
     from coordstore.session.session import Session
-    from coordstore.store import Clock
     from coordstore_orchestrator.monitor.decide import Action
     from coordstore_orchestrator.monitor.leadership import Leadership
 
@@ -77,7 +76,7 @@ class Orchestrator:
         self._base = base
         self._integrator = integrator
         self._seen = seen
-        self._clock: Clock = getattr(session.store, "clock", None) or SystemClock()
+        self._clock = clock_of(session.store)
         self._revision = 1
         self._to_merge: asyncio.Queue[Integrate] = asyncio.Queue()
         self._merging: set[str] = set()

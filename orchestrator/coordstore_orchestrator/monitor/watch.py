@@ -19,7 +19,7 @@ from coordstore.recipes import Mailbox
 from coordstore.session import FINAL, events
 from coordstore.session.keys import split_agent
 from coordstore.session.values import as_object, as_value
-from coordstore.store import SystemClock
+from coordstore.store import clock_of
 from coordstore_orchestrator.monitor.detect import Subject, known_detectors, thresholds
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from coordstore.model import Record
     from coordstore.session.session import Session
-    from coordstore.store import Clock, Fence
+    from coordstore.store import Fence
     from coordstore_orchestrator.monitor.detect import Detector, Finding
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Watcher:
         self._fence = fence
         self._watched: dict[str, Watched] = {}
         self._mail = Mailbox(session.store, session.name, ORCHESTRATOR)
-        self._clock: Clock = getattr(session.store, "clock", None) or SystemClock()
+        self._clock = clock_of(session.store)
 
     def __repr__(self) -> str:
         return f"<Watcher of {self._session.name}: {len(self._watched)} attempts>"

@@ -15,7 +15,7 @@ from coordstore.errors import Busy, Conflict
 from coordstore.model import Check, Put
 from coordstore.recipes.waiting import by_age, changed, check_wait, first
 from coordstore.session.values import as_object, as_value, now_text
-from coordstore.store import SystemClock
+from coordstore.store import clock_of
 from coordstore_orchestrator.plan.errors import PlanError, Problem, plain, shown
 from coordstore_orchestrator.plan.pattern import Pattern, meet
 from coordstore_orchestrator.plan.scope import Scope
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from coordstore.model import Change, Entry
-    from coordstore.store import Clock, CoordStore, Lease
+    from coordstore.store import CoordStore, Lease
 
 __all__ = ["Collision", "Reservations", "ScopesTaken"]
 
@@ -74,7 +74,7 @@ class Reservations:
         is_dead: Callable[[Mapping[str, Any]], bool] = lambda _holder: False,
     ) -> None:
         self._store = store
-        self._clock: Clock = getattr(store, "clock", None) or SystemClock()
+        self._clock = clock_of(store)
         self._is_dead = is_dead
         self.prefix = f"@repo/{repository}"
 

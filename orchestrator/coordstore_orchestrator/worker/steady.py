@@ -16,7 +16,7 @@ from coordstore.session.claim import Claim
 from coordstore.session.session import Session
 from coordstore.session.states import FINAL, State
 from coordstore.session.values import as_object
-from coordstore.store import SystemClock
+from coordstore.store import SystemClock, clock_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -69,7 +69,7 @@ class SteadySession(Session):
                 if not unknown or getattr(lease, "lost", False):
                     raise
                 log.info("claim of %s: %s; looking what became of it", agent, error)
-                await _clock(self.store).sleep(PAUSE)
+                await clock_of(self.store).sleep(PAUSE)
             except Conflict:
                 token = await self._ours(agent, holder, lease) if unknown else None
                 if token is None:
@@ -99,7 +99,7 @@ class _SteadyClaim(Claim):
                 # to write anything else twice would be worse than to miss it
                 log.info("report of %s: %s", self.agent, error)
 
-        await through_outages(once, self._lease, _clock(self._store))
+        await through_outages(once, self._lease, clock_of(self._store))
 
     async def finish(self, new: State, result: Mapping[str, Any], *told: events.Event) -> None:
         unknown = False
@@ -116,14 +116,9 @@ class _SteadyClaim(Claim):
                     raise
                 self.ended = True
 
-        await through_outages(once, self._lease, _clock(self._store))
+        await through_outages(once, self._lease, clock_of(self._store))
 
     async def _has_ended(self, new: State) -> bool:
         """Tell whether a try whose answer was lost did end it: nobody else ends it so while we hold the claim."""
         status = await self._store.get(self._keys.agent(self.agent, "status"))
         return status is not None and new in FINAL and status.value == str(new).encode()
-
-
-def _clock(store: CoordStore) -> Clock:
-    """Return the store's own clock, which may be virtual."""
-    return getattr(store, "clock", None) or SystemClock()
