@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordstore.errors import Conflict, Fenced, LeaseLost, Trimmed
 from coordstore.model import Change, Entry, Listing, Put, Record
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Commit", "State", "decide", "decide_delete_prefix", "decide_drop", "decide_end_leases", "decide_trim"]
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """All that happens at one revision.
 
     Args:
@@ -48,7 +48,7 @@ class Commit:
     revision: int
     changes: tuple[Change, ...] = ()
     records: tuple[Record, ...] = ()
-    trimmed: Mapping[str, int] = field(default_factory=dict)
+    trimmed: Mapping[str, int] = MappingProxyType({})
     dropped: tuple[str, ...] = ()
 
 
@@ -81,8 +81,7 @@ class State:
         """Take a commit in; one that changes nothing is ignored."""
         if commit.revision == self.revision:
             return
-        for change in commit.changes:
-            self._set(change.key, change.entry)
+        self.change(commit.changes, commit.revision)
         for record in commit.records:
             stream = self._streams.setdefault(record.stream, _Stream())
             stream.head = record.sequence
@@ -93,8 +92,13 @@ class State:
         for name in commit.dropped:
             self._cut(name, self._streams[name].head)
             del self._streams[name]
-        self.revision = commit.revision
         self.history.append(commit)
+
+    def change(self, changes: Iterable[Change], revision: int) -> None:
+        """Take in what a commit does to the keys, and nothing of its history."""
+        for key, entry in changes:
+            self._set(key, entry)
+        self.revision = revision
 
     def compact(self, keep: int) -> int:
         """Forget the history except the last `keep` revisions; return the floor."""

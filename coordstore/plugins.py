@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from operator import attrgetter
 from pathlib import Path
@@ -55,8 +54,7 @@ class PluginError(CoordError, RuntimeError):
     hint: ClassVar[str] = "Remove or repair the distribution that is named: pip uninstall NAME."
 
 
-@dataclass(frozen=True, slots=True)
-class Registered(Generic[Target]):
+class Registered(NamedTuple, Generic[Target]):
     """A name that a plugin registered, what stands behind it, one line for people, and the distribution it is from."""
 
     name: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordstore.errors import InvalidArgument
 
@@ -18,8 +18,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(.*)", re.DOTALL)
 _BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-@dataclass(frozen=True, slots=True)
-class StoreURL:
+class StoreURL(NamedTuple):
     """A store URL in parts.
 
     Args:
@@ -30,7 +29,7 @@ class StoreURL:
 
     scheme: str
     rest: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
 
     @classmethod
     def parse(cls, url: object, **options: object) -> StoreURL:

@@ -57,7 +57,7 @@ async def _single(writer: Writer, reader: Reader, txn: Transaction) -> Transacti
     _, answers = await reader.look(*(look.range for look in looks))
     writer.refuse(txn, [messages.ResponseOp(range=answer) for answer in answers])
     fence = None if txn.fence is None else _by_one(txn.fence)
-    return replace(txn, checks=tuple(map(_by_one, txn.checks)), fence=fence)
+    return txn._replace(checks=tuple(map(_by_one, txn.checks)), fence=fence)
 
 
 def _by_one(check: Check) -> Check:

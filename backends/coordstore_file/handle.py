@@ -79,7 +79,7 @@ class FileStore(StoreBase):
         self._lock = StoreLock(self.layout.lock, lock_wait)
         self._feeds = Feeds(self)
         self._batches: Batches[requests.Request, Committed] = Batches(self._write)
-        self._notifier = Notifier(self._probe, self._until_due, self.layout.mark)
+        self._notifier = Notifier(self._probe, self._until_due, self.layout.mark, local=not allow_network)
         self._threads = {name: ThreadPoolExecutor(1, thread_name_prefix=f"coordstore-{name}") for name in _THREADS}
         self._homes = Reader(fs, path)
         self._journal: Journal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from coordstore.model import Record
@@ -102,7 +101,7 @@ class StreamView:
         for piece in layout_lines(files, records):
             self._settle_piece(name, piece)
             if piece.offset:
-                files[-1] = replace(files[-1], length=piece.offset + len(piece.data))
+                files[-1] = files[-1]._replace(length=piece.offset + len(piece.data))
             else:
                 files.append(HomeFile(piece.sequence, piece.revision, len(piece.data)))
                 new = True

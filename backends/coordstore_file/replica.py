@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordstore.engine import Commit, State
 from coordstore.model import Change
@@ -27,8 +27,7 @@ _RECENT: Final = 4096
 _RECENT_BYTES: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class HomeFile:
+class HomeFile(NamedTuple):
     """One JSON-lines file of a stream: the sequence and the revision it begins with, and how much of it is durable."""
 
     sequence: int
@@ -36,8 +35,7 @@ class HomeFile:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """The durable part of a stream's JSON lines.
 
     Args:
@@ -102,19 +100,14 @@ class Replica:
         """Begin with the state of a snapshot."""
         # In order, so that each key is added at the end.
         changes = tuple(Change(key, entries[key]) for key in sorted(entries))
-        self.keys.evolve(Commit(revision, changes))
-        self.keys.history.clear()
+        self.keys.change(changes, revision)
         self.streams = dict(streams)
         self._names = sorted(self.streams)
         self.recent_from = revision
 
     def evolve(self, commit: Commit, place: int) -> None:
         """Take in the commit whose frame begins at a place of the log."""
-        if commit.changes:
-            self.keys.evolve(Commit(commit.revision, commit.changes))
-            self.keys.history.clear()
-        else:
-            self.keys.revision = commit.revision
+        self.keys.change(commit.changes, commit.revision)
         for record in commit.records:
             stream = self.streams.get(record.stream)
             if stream is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from coordstore import engine
 from coordstore.model import Committed
@@ -26,8 +26,7 @@ class Request(Protocol):
         """Decide, then move the draft; an error of the contract is raised before it moves."""
 
 
-@dataclass(slots=True)
-class Transact:
+class Transact(NamedTuple):
     """A checked transaction."""
 
     txn: Transaction
@@ -37,8 +36,7 @@ class Transact:
         return _commit(draft, engine.decide(draft, self.txn, _Live(leases) if self.txn.writes else ()))
 
 
-@dataclass(frozen=True, slots=True)
-class DeletePrefix:
+class DeletePrefix(NamedTuple):
     """All keys under a prefix go."""
 
     prefix: str
@@ -48,8 +46,7 @@ class DeletePrefix:
         return _commit(draft, engine.decide_delete_prefix(draft, self.prefix))
 
 
-@dataclass(frozen=True, slots=True)
-class Trim:
+class Trim(NamedTuple):
     """Records of a stream go, up to a sequence."""
 
     stream: str
@@ -60,8 +57,7 @@ class Trim:
         return _commit(draft, engine.decide_trim(draft, self.stream, self.upto))
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(NamedTuple):
     """A stream goes with its head."""
 
     stream: str
@@ -93,9 +89,10 @@ class Revoke:
         return Committed(draft.revision)
 
 
-@dataclass(frozen=True, slots=True)
 class Sweep:
     """The leases that are due end; every batch begins with that, so there is nothing else to do."""
+
+    __slots__ = ()
 
     def apply(self, draft: Draft, leases: LeaseFile) -> Committed:  # noqa: ARG002  (the protocol's)
         """Answer with the revision."""

@@ -63,7 +63,7 @@ class SqliteStore(StoreBase):
         self._lock = StoreLock(schema.beside(path, "-lock"), lock_wait)
         self._feeds = Feeds(self)
         self._batches: Batches[requests.Request, Committed] = Batches(self._write)
-        self._notifier = Notifier(self._probe, self._until_due, self._lock.path)
+        self._notifier = Notifier(self._probe, self._until_due, self._lock.path, local=not allow_network)
         self._links: dict[str, Connection] = {}
         self._linking = asyncio.Lock()
         self._lease_thread = ThreadPoolExecutor(1, thread_name_prefix="coordstore-lease")

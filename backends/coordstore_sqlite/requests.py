@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from coordstore.engine import check_failed, fenced, lease_lost
 from coordstore.model import Committed, Put
@@ -23,8 +23,7 @@ class Request(Protocol):
         """Decide, then write; an error of the contract is raised before anything is written."""
 
 
-@dataclass(slots=True)
-class Transact:
+class Transact(NamedTuple):
     """A checked transaction."""
 
     txn: Transaction
@@ -67,8 +66,7 @@ class Transact:
                 raise lease_lost(lease)  # type: ignore[arg-type]  # likewise
 
 
-@dataclass(frozen=True, slots=True)
-class DeletePrefix:
+class DeletePrefix(NamedTuple):
     """All keys under a prefix go."""
 
     prefix: str
@@ -79,8 +77,7 @@ class DeletePrefix:
         return Committed(draft.revision, deleted)
 
 
-@dataclass(frozen=True, slots=True)
-class Trim:
+class Trim(NamedTuple):
     """Records of a stream go, up to a sequence."""
 
     stream: str
@@ -92,8 +89,7 @@ class Trim:
         return Committed(draft.revision)
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(NamedTuple):
     """A stream goes with its head."""
 
     stream: str
@@ -104,8 +100,7 @@ class Drop:
         return Committed(draft.revision)
 
 
-@dataclass(frozen=True, slots=True)
-class Compact:
+class Compact(NamedTuple):
     """The history goes, except the last revisions."""
 
     keep: int
@@ -116,9 +111,10 @@ class Compact:
         return Committed(draft.floor)
 
 
-@dataclass(frozen=True, slots=True)
 class Purge:
     """What lies below the floor is removed, one step of it."""
+
+    __slots__ = ()
 
     def apply(self, draft: Draft, leases: LeaseFile) -> Committed:  # noqa: ARG002  (the protocol's)
         """Remove some; tell how many changes went."""
@@ -145,9 +141,10 @@ class Revoke:
         return Committed(draft.revision, draft.delete_all(draft.keys_on(self.lease)))
 
 
-@dataclass(frozen=True, slots=True)
 class Sweep:
     """The leases that are due end; every batch begins with that, so there is nothing else to do."""
+
+    __slots__ = ()
 
     def apply(self, draft: Draft, leases: LeaseFile) -> Committed:  # noqa: ARG002  (the protocol's)
         """Answer with the revision."""

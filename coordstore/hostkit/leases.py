@@ -24,8 +24,7 @@ import contextlib
 import os
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordstore.engine import lease_lost
 from coordstore.errors import CoordError, Unavailable
@@ -53,8 +52,7 @@ _WAIT: Final = 2.0
 _NANO: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseSlot:
+class LeaseSlot(NamedTuple):
     """A lease as the side file has it.
 
     Args:

@@ -1,8 +1,10 @@
 """Tells those who wait that the store has changed: by this process or another, or because a lease is due.
 
 The truth is asked for: a *probe* returns the store's revision, every 2 ms after a change and ever more slowly up
-to 50 ms while nothing happens. inotify on the lock file, in which every writer notes its revision after the
-commit, makes that at once where it works; where it reports nothing, nothing is lost. Nobody waits: nothing runs.
+to 50 ms while nothing happens. inotify on a file that every writer writes to with or right after its commit makes that
+at once where it works; where it reports nothing, nothing is lost. On a local file system, where it does work, probes
+go down to every 250 ms: they only find what a writer that was killed before it told has left. Nobody waits: nothing
+runs.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ __all__ = ["Notifier"]
 
 _FASTEST: Final = 0.002
 _SLOWEST: Final = 0.05
+_SLOWEST_TOLD: Final = 0.25
+"""The same where inotify tells of every commit."""
 _SLOWER: Final = 1.5
 
 
@@ -30,12 +34,17 @@ class Notifier:
         probe: Returns the store's revision now, after ending the leases that are due.
         due: Returns in how many seconds the next lease is due (infinity: none is known); must not block.
         hint: A file that every writer writes to after its commit.
+        local: Whether it lies on a file system of this machine, so that inotify reports what other processes write.
     """
 
-    def __init__(self, probe: Callable[[], Awaitable[int]], due: Callable[[], float], hint: Path) -> None:
+    def __init__(
+        self, probe: Callable[[], Awaitable[int]], due: Callable[[], float], hint: Path, *, local: bool = False
+    ) -> None:
         self._probe = probe
         self._due = due
         self._hint = hint
+        self._local = local
+        self._slowest = _SLOWEST
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._pump: asyncio.Task[None] | None = None
         self._poke = asyncio.Event()
@@ -96,7 +105,7 @@ class Notifier:
                 before = self.revision
                 self.probes += 1
                 self.moved(await self._probe())
-                pause = _FASTEST if self.revision > before else min(pause * _SLOWER, _SLOWEST)
+                pause = _FASTEST if self.revision > before else min(pause * _SLOWER, self._slowest)
                 await self._sleep(pause)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is theirs who wait: raised there)
             self.fail(error)
@@ -122,6 +131,8 @@ class Notifier:
         # No hints (a limit of the system, a foreign file system): polling alone is right, only slower.
         with contextlib.suppress(OSError), Inotify() as inotify:
             inotify.add_watch(self._hint, Mask.MODIFY)
+            self._slowest = _SLOWEST_TOLD if self._local else _SLOWEST
             async for _ in inotify:
                 self.hints += 1
                 self._poke.set()
+        self._slowest = _SLOWEST

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordstore import names
 from coordstore.errors import InvalidArgument, TooLarge
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Transaction", "lease_id"]
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """A checked request to a backend: every name valid, every limit kept, leases as ids.
 
     Args:

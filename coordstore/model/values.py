@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "Append",
@@ -35,8 +36,7 @@ class HasId(Protocol):
         """The lease's id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A key as it stood at one revision.
 
     Args:
@@ -54,8 +54,7 @@ class Entry:
     lease: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """One consistent cut of a prefix: all entries as they stood at `revision`, sorted by key.
 
     Args:
@@ -69,8 +68,7 @@ class Listing:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """Write a key; without a lease, one that it hung on before is let go.
 
     Args:
@@ -84,8 +82,7 @@ class Put:
     lease: HasId | int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Remove a key; of an absent one: nothing."""
 
     key: str
@@ -110,16 +107,14 @@ class Check:
         return self.revision in (None, revision) and self.create_revision in (None, create_revision)
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """Add one record at the end of a stream."""
 
     stream: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What a transaction did to one key.
 
     Args:
@@ -131,8 +126,7 @@ class Change:
     entry: Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What a watch delivers: one whole transaction, or a part of a reset.
 
     Args:
@@ -145,11 +139,10 @@ class Batch:
     revision: int
     reset: bool = False
     complete: bool = True
-    changes: list[Change] = field(default_factory=list)
+    changes: Sequence[Change] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record of a stream.
 
     Args:
@@ -165,8 +158,7 @@ class Record:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseInfo:
+class LeaseInfo(NamedTuple):
     """A lease as the store sees it.
 
     Args:
@@ -210,8 +202,7 @@ class StoreInfo:
     details: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """The fate of a transaction whose outcome was unknown; true when it was applied.
 
     Args:
@@ -227,8 +218,7 @@ class Resolution:
         return self.applied
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """What a backend says of a transaction that was applied.
 
     Args:
@@ -239,4 +229,4 @@ class Committed:
 
     revision: int
     deleted: int = 0
-    heads: Mapping[str, int] = field(default_factory=dict)
+    heads: Mapping[str, int] = MappingProxyType({})

@@ -6,8 +6,7 @@ which revision it reaches, so nothing falls between two pages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from coordstore.engine import trimmed
 from coordstore.errors import StoreReplaced
@@ -27,8 +26,7 @@ RESET_PART: Final = 1000
 """Entries in one part of a reset."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChangePage:
+class ChangePage(NamedTuple):
     """Changes of a prefix in one cut: by transaction, up to and including revision `upto`."""
 
     batches: list[tuple[int, list[Change]]]
@@ -37,8 +35,7 @@ class ChangePage:
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RecordPage:
+class RecordPage(NamedTuple):
     """Records of a prefix in one cut, in commit order, whole revisions, up to and including revision `upto`."""
 
     records: list[Record]
@@ -46,8 +43,7 @@ class RecordPage:
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FollowStart:
+class FollowStart(NamedTuple):
     """Where a follow begins.
 
     Args:

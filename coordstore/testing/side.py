@@ -76,6 +76,8 @@ class Side:
             parts = {part: held for part, held in vars(value).items() if part not in _OWN_NUMBERS}
         elif is_dataclass(value):
             parts = {part.name: getattr(value, part.name) for part in fields(value)}
+        elif isinstance(value, tuple) and hasattr(value, "_asdict"):
+            parts = value._asdict()
         else:
             return value
         return type(value).__name__, {part: self._held(part, held, revisions) for part, held in parts.items()}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -306,7 +305,7 @@ def _whole_resets(batches: list[Batch]) -> list[Batch]:
     for batch in batches:
         if whole and not whole[-1].complete:
             part = whole.pop()
-            whole.append(replace(batch, changes=[*part.changes, *batch.changes]))
+            whole.append(batch._replace(changes=[*part.changes, *batch.changes]))
         else:
             whole.append(batch)
     return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,11 +96,11 @@ async def test_an_error_of_the_writer_is_everybodys_and_the_queue_goes_on() -> N
 class Source:
     """A store's revision as a probe sees it."""
 
-    def __init__(self, hint: Path) -> None:
+    def __init__(self, hint: Path, *, local: bool = False) -> None:
         self.revision = 0
         self.probed = asyncio.Event()
         self.error: Exception | None = None
-        self.notifier = Notifier(self.probe, lambda: float("inf"), hint)
+        self.notifier = Notifier(self.probe, lambda: float("inf"), hint, local=local)
 
     async def probe(self) -> int:
         self.probed.set()
@@ -147,6 +148,24 @@ async def test_a_write_to_the_hint_is_heard(source: Source, tmp_path: Path) -> N
         await asyncio.to_thread((tmp_path / "hint").write_bytes, b"x")
     source.revision = 1
     await waiting
+
+
+@pytest.mark.req("S6")
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+async def test_where_inotify_tells_of_every_commit_an_idle_watcher_polls_seldom(tmp_path: Path) -> None:
+    (tmp_path / "hint").touch()
+    told, untold = Source(tmp_path / "hint", local=True), Source(tmp_path / "hint")
+    waiting = [asyncio.ensure_future(source.notifier.above(0)) for source in (told, untold)]
+    while untold.notifier.probes < 30:
+        await asyncio.sleep(0.01)
+    assert told.notifier.probes < 20, "eleven until both are slow, then one in five of the other's"
+    before = told.notifier.probes
+    await asyncio.to_thread((tmp_path / "hint").write_bytes, b"x")
+    told.revision = untold.revision = 1
+    await asyncio.gather(*waiting)
+    assert told.notifier.probes <= before + 2, "the write woke it"
+    for source in (told, untold):
+        await source.notifier.aclose()
 
 
 async def test_nobody_waits_nothing_runs(source: Source) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, assert_type
@@ -308,9 +309,27 @@ def test_calls_that_race_with_the_close_end(url: str) -> None:
 
 @pytest.fixture
 def interrupt() -> Iterator[Callable[[], None]]:
-    """Return what sends this process the signal of Ctrl-C, as soon as the main thread waits."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    """Return what interrupts the main thread once, as Ctrl-C does.
+
+    A signal that comes in the moment before a wait begins is noticed by Python when the wait ends: so it is sent again
+    until it was, as a person would press the keys again.
+    """
+    struck = threading.Event()
+
+    def once(*_: object) -> None:
+        if not struck.is_set():
+            struck.set()
+            raise KeyboardInterrupt
+
+    def strike() -> None:
+        while not struck.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            struck.wait(0.1)
+
+    before = signal.signal(signal.SIGINT, once)
+    striker = threading.Thread(target=strike)
+    yield striker.start
+    striker.join()
     signal.signal(signal.SIGINT, before)
 
 
@@ -343,7 +362,7 @@ def test_an_interrupted_watch_goes_on_where_it_was(store: sync.Store, interrupt:
 
         def strike() -> None:
             while batches._pump._task is None:
-                pass
+                time.sleep(0)
             interrupt()
 
         striker = threading.Thread(target=strike)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coordstore.errors import Conflict, Trimmed
@@ -56,7 +55,7 @@ class SplitBatch(BrokenStore):
         """Take batches apart."""
         async for batch in super().do_watch(prefix, since):
             for change in batch.changes:
-                yield replace(batch, changes=[change])
+                yield batch._replace(changes=[change])
             if not batch.changes:
                 yield batch
 
@@ -70,7 +69,7 @@ class MergedBatches(BrokenStore):
         """Merge a page."""
         page = await super().changes_since(prefix, since, limit)
         last = {change.key: change for _, changes in page.batches for change in changes}
-        return replace(page, batches=[(page.upto, list(last.values()))] if last else [])
+        return page._replace(batches=[(page.upto, list(last.values()))] if last else [])
 
 
 class SilentCompaction(BrokenStore):
@@ -80,7 +79,7 @@ class SilentCompaction(BrokenStore):
 
     async def changes_since(self, prefix: str, since: int, limit: int) -> ChangePage:
         """Hide the floor."""
-        return replace(await super().changes_since(prefix, since, limit), floor=0)
+        return (await super().changes_since(prefix, since, limit))._replace(floor=0)
 
 
 class DeafWatch(BrokenStore):
@@ -158,7 +157,7 @@ class FollowByStream(BrokenStore):
     async def records_since(self, prefix: str, since: int, limit: int) -> RecordPage:
         """Sort a page by name."""
         page = await super().records_since(prefix, since, limit)
-        return replace(page, records=sorted(page.records, key=lambda record: (record.stream, record.sequence)))
+        return page._replace(records=sorted(page.records, key=lambda record: (record.stream, record.sequence)))
 
 
 class FollowForgets(BrokenStore):

@@ -83,11 +83,11 @@ class StickyLease(BrokenStore):
 
     async def do_transact(self, txn: Transaction) -> Committed:
         """Keep the old lease."""
-        return await super().do_transact(replace(txn, writes=tuple(self._stuck(write) for write in txn.writes)))
+        return await super().do_transact(txn._replace(writes=tuple(self._stuck(write) for write in txn.writes)))
 
     def _stuck(self, write: Put | Delete) -> Put | Delete:
         old = self.memory.state.get(write.key)
-        return replace(write, lease=old.lease) if isinstance(write, Put) and old and not write.lease else write
+        return write._replace(lease=old.lease) if isinstance(write, Put) and old and not write.lease else write
 
 
 class ZombieAccepted(BrokenStore):
@@ -97,7 +97,7 @@ class ZombieAccepted(BrokenStore):
 
     async def do_transact(self, txn: Transaction) -> Committed:
         """Forget the fence."""
-        return await super().do_transact(replace(txn, fence=None))
+        return await super().do_transact(txn._replace(fence=None))
 
 
 # --- cancellation ---------------------------------------------------------------------------------------
@@ -110,11 +110,11 @@ class TornByCancel(BrokenStore):
 
     async def do_transact(self, txn: Transaction) -> Committed:
         """Do it in two steps."""
-        done = await super().do_transact(replace(txn, appends=()))
+        done = await super().do_transact(txn._replace(appends=()))
         if not txn.appends:
             return done
         await asyncio.sleep(0)
-        return replace(self.force(Transaction(appends=txn.appends)), deleted=done.deleted)
+        return self.force(Transaction(appends=txn.appends))._replace(deleted=done.deleted)
 
 
 class LockLeft(BrokenStore):

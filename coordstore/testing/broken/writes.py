@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coordstore import engine
@@ -118,7 +117,7 @@ class AlwaysDeleted(BrokenStore):
     async def do_transact(self, txn: Transaction) -> Committed:
         """Count the deletes asked for instead of those done."""
         done = await super().do_transact(txn)
-        return replace(done, deleted=sum(not isinstance(write, Put) for write in txn.writes))
+        return done._replace(deleted=sum(not isinstance(write, Put) for write in txn.writes))
 
 
 class PiecemealDelete(BrokenStore):

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from coordstore.names import prefix_bounds, under
 from coordstore.testing.history.violation import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from coordstore.model import Batch, Change, Entry, Record
 
@@ -102,7 +102,7 @@ class Replay:
             self._change(batch.revision, change)
             commit.changes[change.key] = change.entry
 
-    def _ended(self, changes: list[Change]) -> int | None:
+    def _ended(self, changes: Sequence[Change]) -> int | None:
         """Return the lease all of whose keys, and no others, these changes delete."""
         if any(change.entry for change in changes):
             return None
@@ -118,7 +118,7 @@ class Replay:
             created = old.create_revision if old else revision
             if (new.revision, new.create_revision) != (revision, created):
                 self._wrong(f"revision {revision} shows {new}, created at {created}")
-            new = replace(new, revision=revision)
+            new = new._replace(revision=revision)
         versions = self._versions.setdefault(change.key, _Versions())
         versions.revisions.append(revision)
         versions.entries.append(new)

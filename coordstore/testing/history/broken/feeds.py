@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coordstore.model import Batch, Change
@@ -63,7 +62,7 @@ class WatchSplit(BrokenStore):
                 yield batch
                 continue
             for change in batch.changes:
-                yield replace(batch, changes=[change])
+                yield batch._replace(changes=[change])
 
 
 class WatchReorder(BrokenStore):
@@ -94,10 +93,10 @@ class WatchMerged(BrokenStore):
         held: list[Change] = []
         async for batch in super().do_watch(prefix, since):
             if not held and not batch.reset and self.slips():
-                held = batch.changes
+                held = list(batch.changes)
                 continue
             keys = {change.key for change in batch.changes}
-            yield replace(batch, changes=[*(change for change in held if change.key not in keys), *batch.changes])
+            yield batch._replace(changes=[*(change for change in held if change.key not in keys), *batch.changes])
             held = []
 
 
@@ -110,7 +109,7 @@ class ResetIncomplete(BrokenStore):
         """Cut the end off."""
         known = self.memory.state.revision
         async for batch in super().do_watch(prefix, None if since is None else min(since, known)):
-            yield replace(batch, changes=batch.changes[:-1]) if batch.reset else batch
+            yield batch._replace(changes=batch.changes[:-1]) if batch.reset else batch
 
 
 class ResetGap(BrokenStore):
@@ -148,10 +147,10 @@ class WatchOldEntry(BrokenStore):
         """Look again."""
         async for batch in super().do_watch(prefix, since):
             changes = [
-                replace(change, entry=self.memory.state.get(change.key) if change.entry else None)
+                change._replace(entry=self.memory.state.get(change.key) if change.entry else None)
                 for change in batch.changes
             ]
-            yield batch if since == 0 else replace(batch, changes=changes)
+            yield batch if since == 0 else batch._replace(changes=changes)
 
 
 class WatchCreations(BrokenStore):
@@ -163,10 +162,10 @@ class WatchCreations(BrokenStore):
         """Set the create revision."""
         async for batch in super().do_watch(prefix, since):
             changes = [
-                replace(each, entry=each.entry and replace(each.entry, create_revision=each.entry.revision))
+                each._replace(entry=each.entry and each.entry._replace(create_revision=each.entry.revision))
                 for each in batch.changes
             ]
-            yield replace(batch, changes=changes)
+            yield batch._replace(changes=changes)
 
 
 class FollowGap(BrokenStore):

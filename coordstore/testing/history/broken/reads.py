@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coordstore.model import Listing, Resolution
@@ -54,7 +53,7 @@ class MixedEntry(BrokenStore):
     async def do_get(self, key: str) -> Entry | None:
         """Look twice."""
         first, second = await super().do_get(key), await super().do_get(key)
-        return replace(first, revision=second.revision) if first and second and self.slips() else first
+        return first._replace(revision=second.revision) if first and second and self.slips() else first
 
 
 class TwoCutList(BrokenStore):

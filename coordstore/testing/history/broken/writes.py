@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coordstore import engine
@@ -39,7 +38,7 @@ class DoubleSwap(BrokenStore):
 
     async def apply(self, txn: Transaction) -> Committed:
         """Forget the checks."""
-        return await super().apply(replace(txn, checks=()) if self.slips() else txn)
+        return await super().apply(txn._replace(checks=()) if self.slips() else txn)
 
 
 class AppliedTwice(BrokenStore):
@@ -103,7 +102,7 @@ class WrongRevision(BrokenStore):
     async def apply(self, txn: Transaction) -> Committed:
         """Go back by one."""
         done = await super().apply(txn)
-        return replace(done, revision=done.revision - 1) if self.slips() else done
+        return done._replace(revision=done.revision - 1) if self.slips() else done
 
 
 class AppliedConflict(BrokenStore):
@@ -173,7 +172,7 @@ class PhantomDelete(BrokenStore):
     async def apply(self, txn: Transaction) -> Committed:
         """Count what was asked for."""
         done = await super().apply(txn)
-        return replace(done, deleted=len(txn.writes)) if self.slips() else done
+        return done._replace(deleted=len(txn.writes)) if self.slips() else done
 
 
 class FalseConflict(BrokenStore):
@@ -209,7 +208,7 @@ class OldToken(BrokenStore):
         if change.entry is None:
             return change
         created = self._created.setdefault(change.key, change.entry.create_revision)
-        return Change(change.key, replace(change.entry, create_revision=created))
+        return Change(change.key, change.entry._replace(create_revision=created))
 
 
 class PiecemealDelete(BrokenStore):
@@ -236,8 +235,8 @@ class StickyLease(BrokenStore):
         if not self.memory.leases or not self.slips():
             return await super().apply(txn)
         lease = max(self.memory.leases)
-        writes = (replace(each, lease=each.lease or lease) if isinstance(each, Put) else each for each in txn.writes)
-        return await super().apply(replace(txn, writes=tuple(writes)))
+        writes = (each._replace(lease=each.lease or lease) if isinstance(each, Put) else each for each in txn.writes)
+        return await super().apply(txn._replace(writes=tuple(writes)))
 
 
 # --- leases and fences ----------------------------------------------------------------------------------
@@ -251,7 +250,7 @@ class ZombieAccepted(BrokenStore):
 
     async def apply(self, txn: Transaction) -> Committed:
         """Forget the fence."""
-        return await super().apply(replace(txn, fence=None) if self.slips() else txn)
+        return await super().apply(txn._replace(fence=None) if self.slips() else txn)
 
 
 class EarlySteal(BrokenStore):
