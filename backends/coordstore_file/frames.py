@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from coordstore_file._fs import FileSystem
 
-__all__ = ["FRAME_SIZE", "Frame", "checked", "decode", "encode", "framed", "frames"]
+__all__ = ["FRAME_SIZE", "Frame", "checked", "decode", "encode", "framed", "frames", "only_record"]
 
 _HEAD: Final = struct.Struct("<III")
 FRAME_SIZE: Final = _HEAD.size
@@ -30,6 +30,7 @@ _CHANGE: Final = struct.Struct("<HIQQ")
 _RECORD: Final = struct.Struct("<HIQ")
 _APPEND: Final = struct.Struct("<QIIIIHIQ")
 """A commit and its only record."""
+_ONE_RECORD: Final = struct.pack("<IIII", 0, 1, 0, 0)
 _TRIM: Final = struct.Struct("<HQ")
 _DROP: Final = struct.Struct("<H")
 _GONE: Final = 0xFFFFFFFF
@@ -124,6 +125,17 @@ def encode(commit: Commit) -> bytes:
     for stream in dropped:
         parts += (_DROP.pack(len(stream)), stream.encode())
     return b"".join(parts)
+
+
+def only_record(content: bytes) -> tuple[int, str, int, int] | None:
+    """Return revision, stream, sequence and length of the record that is all of a commit; None: it is more, or other.
+
+    What most commits are is taken in by that: to make records of all that was ever appended would take thrice as long.
+    """
+    if len(content) < _APPEND.size or content[8:24] != _ONE_RECORD:
+        return None
+    revision, _, _, _, _, length, size, sequence = _APPEND.unpack_from(content)
+    return revision, str(content[_APPEND.size : _APPEND.size + length], "ascii"), sequence, size
 
 
 def decode(content: bytes) -> Commit:

@@ -13,7 +13,6 @@ Methods are called with `mutex` held, those that write with the store's lock as 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import threading
 from typing import TYPE_CHECKING, Final
@@ -41,8 +40,6 @@ _SEGMENT: Final = 8 * 1024 * 1024
 """Bytes after which a segment is followed by another one, compacted or not."""
 _OPEN_WAIT: Final = 0.5
 """Seconds that opening waits for a writer, to see whether it lives."""
-_SOME: Final = 128
-"""Frames that are taken in at once."""
 _RACES: Final = 20
 """Times that a compaction may get in the way of one refresh."""
 
@@ -264,10 +261,16 @@ class Journal:
         self.at, self.check = Place(following.number, following.start), following.check
 
     def _take(self, end: int) -> None:
-        found = self.log.frames(self.at, end, self.check)
-        while some := tuple(itertools.islice(found, _SOME)):
-            self.evolve_all(some, [decode(frame.content) for frame in some])
-        if self.at.offset != end:
+        number, take = self.at.segment, self.replica.take
+        segment, base = self.log.segment(number), pack_place(number, 0)
+        offset, check = self.at.offset, self.check
+        try:
+            for frame in self.log.frames(self.at, end, check):
+                segment.note(take(frame.content, base + frame.offset), frame.offset)
+                offset, check = frame.end, frame.check
+        finally:
+            self.at, self.check = Place(number, offset), check
+        if offset != end:
             raise self.log.damaged(self.at)
 
     def evolve_all(self, frames: Sequence[Frame], commits: Sequence[Commit]) -> None:

@@ -35,7 +35,7 @@ _REVISION: Final = struct.Struct("<Q")
 def commits_after(journal: Journal, revision: int) -> Iterator[Commit]:
     """Yield the commits above a revision, which is not below the floor, up to the state's."""
     recent = journal.replica.commits_after(revision)
-    return iter(recent) if recent is not None else _logged_after(journal, revision)
+    return recent if recent is not None else _logged_after(journal, revision)
 
 
 def _logged_after(journal: Journal, revision: int) -> Iterator[Commit]:

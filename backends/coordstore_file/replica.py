@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coordstore.engine import Commit, State
 from coordstore.model import Change
 from coordstore.names import prefix_bounds
+from coordstore_file.frames import decode, only_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from coordstore.model import Entry
 
@@ -85,8 +86,9 @@ class Replica:
     def __init__(self) -> None:
         self.keys = State()
         self.streams: dict[str, Stream] = {}
-        self.recent: list[Commit] = []
         self.recent_from = 0
+        self._recent: list[Commit | bytes] = []
+        self._revisions: list[int] = []
         self._names: list[str] = []
         self._sizes: list[int] = []
         self._size = 0
@@ -105,22 +107,39 @@ class Replica:
         self._names = sorted(self.streams)
         self.recent_from = revision
 
+    def take(self, content: bytes, place: int) -> int:
+        """Take in the commit that is the content of a frame which begins at a place of the log; return its revision."""
+        only = only_record(content)
+        if only is None:
+            commit = decode(content)
+            self.evolve(commit, place)
+            return commit.revision
+        revision, stream, sequence, size = only
+        self.keys.revision = revision
+        self._append(stream, sequence, revision, place)
+        self._remember(content, revision, size)
+        return revision
+
     def evolve(self, commit: Commit, place: int) -> None:
         """Take in the commit whose frame begins at a place of the log."""
         self.keys.change(commit.changes, commit.revision)
         for record in commit.records:
-            stream = self.streams.get(record.stream)
-            if stream is None:
-                stream = self.streams[record.stream] = Stream(commit.revision)
-                bisect.insort(self._names, record.stream)
-            stream.head = record.sequence
-            stream.places.append(place)
+            self._append(record.stream, record.sequence, commit.revision, place)
         for name, upto in commit.trimmed.items():
             self.streams[name].first = upto + 1
         for name in commit.dropped:
             del self.streams[name]
             del self._names[bisect.bisect_left(self._names, name)]
-        self._remember(commit)
+        values = sum([len(entry.value) for _, entry in commit.changes if entry]) if commit.changes else 0
+        self._remember(commit, commit.revision, values + sum([len(record.data) for record in commit.records]))
+
+    def _append(self, name: str, sequence: int, revision: int, place: int) -> None:
+        stream = self.streams.get(name)
+        if stream is None:
+            stream = self.streams[name] = Stream(revision)
+            bisect.insort(self._names, name)
+        stream.head = sequence
+        stream.places.append(place)
 
     def names(self, prefix: str) -> list[str]:
         """Return the streams under a prefix, sorted."""
@@ -138,31 +157,27 @@ class Replica:
             return True
         return bool(self.names(f"{name}/") or self.keys.keys(f"{name}/"))
 
-    def commits_after(self, revision: int) -> list[Commit] | None:
+    def commits_after(self, revision: int) -> Iterator[Commit] | None:
         """Return the commits above a revision from memory, None when some of them are no more there."""
         if revision < self.recent_from:
             return None
-        return self.recent[bisect.bisect_right(self.recent, revision, key=lambda commit: commit.revision) :]
+        wanted = self._recent[bisect.bisect_right(self._revisions, revision) :]
+        return (decode(commit) if isinstance(commit, bytes) else commit for commit in wanted)
 
-    def _remember(self, commit: Commit) -> None:
-        size = 0
-        for change in commit.changes:
-            if change.entry:
-                size += len(change.entry.value)
-        for record in commit.records:
-            size += len(record.data)
-        self.recent.append(commit)
+    def _remember(self, commit: Commit | bytes, revision: int, size: int) -> None:
+        self._recent.append(commit)
+        self._revisions.append(revision)
         self._sizes.append(size)
         self._size += size
-        if len(self.recent) > 2 * _RECENT or self._size > 2 * _RECENT_BYTES:
+        if len(self._recent) > 2 * _RECENT or self._size > 2 * _RECENT_BYTES:
             self._forget()
 
     def _forget(self) -> None:
         """Drop the older part: half at a time, so that it costs little per commit."""
         gone = 0
-        while gone < len(self.recent) and (len(self.recent) - gone > _RECENT or self._size > _RECENT_BYTES):
+        while gone < len(self._recent) and (len(self._recent) - gone > _RECENT or self._size > _RECENT_BYTES):
             self._size -= self._sizes[gone]
             gone += 1
         if gone:
-            self.recent_from = self.recent[gone - 1].revision
-            del self.recent[:gone], self._sizes[:gone]
+            self.recent_from = self._revisions[gone - 1]
+            del self._recent[:gone], self._revisions[:gone], self._sizes[:gone]
