@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -107,10 +107,14 @@ class PoolView:
     def __init__(self, prefix: str, entries: Mapping[str, Entry]) -> None:
         self.entries = entries
         self._prefix = prefix
-        self.holders = {name: entry.value.decode() for name, entry in self._folder("slots").items()}
-        self.used = {name: json.loads(entry.value) for name, entry in self._folder("used").items()}
-        self.agents = {name: self._agent(name, entry) for name, entry in self._folder("agents").items()}
-        line = sorted((_rank(entry), entry.key) for entry in self._folder("queue").values())
+        folders: dict[str, dict[str, Entry]] = {}
+        for key, entry in entries.items():
+            folder, _, name = key[len(prefix) + 1 :].partition("/")
+            folders.setdefault(folder, {})[name] = entry
+        self.holders = {name: entry.value.decode() for name, entry in folders.get("slots", {}).items()}
+        self.used = {name: _told(entry) for name, entry in folders.get("used", {}).items()}
+        self.agents = {name: self._agent(name, entry) for name, entry in folders.get("agents", {}).items()}
+        line = sorted((_rank(entry), entry.key) for entry in folders.get("queue", {}).values())
         self.waiting = {key: Request.from_json(entries[key].value) for _, key in line}
 
     def assigned(self, request: Request | None = None, key: str = "") -> str | None:
@@ -142,19 +146,20 @@ class PoolView:
         slot = self.entries.get(f"{self._prefix}/slots/{name}")
         return slot.create_revision if slot else 0
 
-    def _folder(self, folder: str) -> dict[str, Entry]:
-        prefix = f"{self._prefix}/{folder}/"
-        return {key.removeprefix(prefix): entry for key, entry in self.entries.items() if key.startswith(prefix)}
-
     def _agent(self, name: str, entry: Entry) -> Agent:
-        told, used = json.loads(entry.value), self.used.get(name, {})
+        told, used = _told(entry), self.used.get(name, {})
         can, holder = frozenset(told["capabilities"]), self.holders.get(name)
         count, busy = used.get("reserved", 0), used.get("busy", 0.0)
         return Agent(name, can, told["complexity"], told["since"], holder, count, busy)
 
 
+def _told(entry: Entry) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(entry.value.decode())
+    return found
+
+
 def _rank(entry: Entry) -> tuple[int, int]:
-    return -json.loads(entry.value)["priority"], entry.create_revision
+    return -_told(entry)["priority"], entry.create_revision
 
 
 def _best(free: Collection[Agent], request: Request) -> str | None:

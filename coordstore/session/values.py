@@ -38,8 +38,8 @@ def as_object(entry: Entry | None) -> dict[str, Any]:
     if entry is None:
         return {}
     try:
-        found: object = json.loads(entry.value)
-        if isinstance(found, dict) and b"\\ud" in entry.value.lower():
+        found: object = json.loads(str(entry.value, "utf-8"))
+        if isinstance(found, dict) and b"\\u" in entry.value and b"\\ud" in entry.value.lower():
             found = json.loads(as_value(found))
     except (ValueError, RecursionError):
         return {}

@@ -35,6 +35,7 @@ class SessionView:
     def __init__(self, session: str) -> None:
         self.keys = SessionKeys(session)
         self.session = session
+        self._meta, self._result = self.keys.meta, self.keys.result
         self.revision = 0
         self.entries: dict[str, Entry] = {}
         self.tasks: dict[str, Task] = {}
@@ -45,6 +46,7 @@ class SessionView:
         self._objects: dict[str, dict[str, Any]] = {}
         self._landed: frozenset[str] | None = None
         self._order: dict[str, int] | None = None
+        self._ordered: list[Task] | None = None
         self._skip = len(session) + 1
         self._parts: list[Change] = []
 
@@ -66,7 +68,7 @@ class SessionView:
         if batch.reset:
             for held in (self.entries, self.tasks, self._all_tasks, self._attempts, self._line, self._objects):
                 held.clear()
-            self._landed = self._order = None
+            self._landed = self._order = self._ordered = None
         for change in self._parts:
             self._change(change)
         self._parts.clear()
@@ -172,6 +174,8 @@ class SessionView:
 
     def ordered(self, names: Iterable[str] | None = None) -> list[Task]:
         """Return the tasks in the order of the plan, subtasks behind their parents: all, or those of these names."""
+        if names is None and self._ordered is not None:
+            return [*self._ordered]
         if self._order is None:
             self._order = {task: at for at, task in enumerate(strings(self.meta.get("order")))}
         order = self._order
@@ -181,7 +185,10 @@ class SessionView:
             return [(order.get(first, len(order)), first), *((len(each), each) for each in below)]
 
         chosen = self.tasks if names is None else self.tasks.keys() & names
-        return [self.tasks[name] for name in sorted(chosen, key=place)]
+        found = [self.tasks[name] for name in sorted(chosen, key=place)]
+        if names is None:
+            self._ordered = [*found]
+        return found
 
     def planned(self) -> list[Task]:
         """Return the tasks without the subtasks that agents made, in the order of the plan."""
@@ -203,22 +210,17 @@ class SessionView:
         elif self.entries.pop(change.key, None) is not None:
             self._remove(change.key)
 
-    def _split(self, key: str) -> tuple[str, str]:
-        """Return which kind of key of the session it is, and what follows."""
-        kind, _, rest = key[self._skip :].partition("/")
-        return kind, rest
-
     def _forget(self, key: str) -> None:
         """Forget what was made of a key's value."""
         self._objects.pop(key, None)
-        if key == self.keys.result:
+        if key == self._result:
             self._landed = None
-        elif key == self.keys.meta:
-            self._order = None
+        elif key == self._meta:
+            self._order = self._ordered = None
 
     def _set(self, key: str, entry: Entry) -> None:
         self.entries[key] = entry
-        kind, rest = self._split(key)
+        kind, _, rest = key[self._skip :].partition("/")
         if kind == "agents":
             self._set_agent(rest, entry)
             return
@@ -227,6 +229,7 @@ class SessionView:
             task = self._task(rest)
             task.spec = as_object(entry)
             self.tasks[rest] = task
+            self._ordered = None
             self.changed.add(rest)
         elif kind == "leader" and (not rest or rest.startswith("line/")):
             self._line[key] = entry
@@ -257,11 +260,12 @@ class SessionView:
         self.changed.add(attempt.task)
 
     def _remove(self, key: str) -> None:
-        kind, rest = self._split(key)
+        kind, _, rest = key[self._skip :].partition("/")
         agent, _, name = rest.partition("/")
         self._forget(key)
         if kind == "tasks":
             self.tasks.pop(rest, None)
+            self._ordered = None
             self.changed.add(rest)
         elif kind == "leader":
             self._line.pop(key, None)
