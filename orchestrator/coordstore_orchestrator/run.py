@@ -11,7 +11,7 @@ import contextlib
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.errors import Conflict, CoordError, LeaseLost
 from coordstore.home import session_dir
@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 log = logging.getLogger(__name__)
+
+GATHER: Final = 2.0
+"""Seconds that work of other hosts may wait to be merged with others'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +307,8 @@ class Run:
         runner = AttemptRunner(self._site(view, tools))
         more: Any = {"classes": options.labels, "limit": options.limit, "naps": self._naps}
         self._worker = Worker(session, runner, options.slots, self._holder, **more)
-        self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, integrator, options.seen)
+        gather = GATHER if tools.remote else 0.0
+        self._orchestrator = Orchestrator(self._session, tools.leadership, tools.base, integrator, options.seen, gather)
         self._pass_on()
         serving = asyncio.ensure_future(self._worker.run())
         driving = asyncio.ensure_future(self._orchestrator.run())

@@ -206,7 +206,7 @@ async def test_a_remote_that_does_not_answer_says_nothing_about_the_work(world: 
             if self.error is not None and oid == absent:
                 raise self.error(oid)
 
-        async def publish(self, source: Path, oid: str) -> None:
+        async def publish(self, source: Path, *oids: str) -> None:
             pass
 
     absent = "1" * len(world.base)
@@ -225,6 +225,64 @@ async def test_a_remote_that_does_not_answer_says_nothing_about_the_work(world: 
     assert asked == [{"gone.1", "here.1"}, {"gone.1", "here.1"}, {"here.1"}]
     assert "a commit that this session does not have" in str(view.left_out("gone"))
     assert view.merged("here")["merged"]
+
+
+@pytest.mark.req("G1", "W9")
+async def test_what_waits_to_be_merged_goes_to_other_hosts_at_once(world: Any) -> None:
+    """With one fetch and one push; each is recorded in its turn, on the tip that was published, or not at all."""
+    published: list[set[str]] = []
+
+    class Counts:
+        async def fetch_branch(self, into: Path, agent: str, oid: str, others: Mapping[str, str] | None = None) -> None:
+            """All is here."""
+
+        async def publish(self, source: Path, *oids: str) -> None:
+            published.append(set(oids))
+
+    tasks = ("a", "b", "clash", "c", "odd")
+    async with Queue(world).open({task: {} for task in tasks}) as queue:
+        for task in tasks[:4]:
+            name = "b" if task == "clash" else task
+            await queue.complete(task, await world.work(f"{task}.1", **{name: f"{task}\n"}))
+        merger = queue.merger(exchange=Counts())
+        tips = []
+        for task in tasks[:4]:
+            await merger.integrate(await queue.session.view(), Integrate(task, f"{task}.1"))
+            tips.append((await queue.session.view()).tip)
+        view = await queue.session.view()
+        assert [bool(view.merged(task)["merged"]) for task in tasks[:4]] == [True, True, False, True]
+        assert tips[1] == tips[2]
+        assert published == [{*tips}]
+        # One that nobody had seen is on its own again.
+        await queue.complete("odd", await world.work("odd.1", odd="odd\n"))
+        await merger.integrate(await queue.session.view(), Integrate("odd", "odd.1"))
+        assert published[1:] == [{(await queue.session.view()).tip}]
+
+
+@pytest.mark.req("G1", "W9")
+async def test_what_was_tried_ahead_counts_only_where_it_was_tried(world: Any) -> None:
+    """Work that was sent back by a person's hand in between leaves the one behind it to be merged onto another tip."""
+
+    class Here:
+        async def fetch_branch(self, into: Path, agent: str, oid: str, others: Mapping[str, str] | None = None) -> None:
+            """All is here."""
+
+        async def publish(self, source: Path, *oids: str) -> None:
+            """Everybody is here."""
+
+    async with Queue(world).open({"a": {}, "b": {}, "c": {}}) as queue:
+        for task in ("a", "b", "c"):
+            await queue.complete(task, await world.work(f"{task}.1", **{task: f"{task}\n"}))
+        merger = queue.merger(exchange=Here())
+        await merger.integrate(await queue.session.view(), Integrate("a", "a.1"))
+        await merger.turn_down(await queue.session.view(), Integrate("b", "b.1"), "not wanted", again=False)
+        await merger.integrate(await queue.session.view(), Integrate("c", "c.1"))
+        view = await queue.session.view()
+        assert view.merged("c")["merged"]
+        assert not view.merged("b")["merged"]
+        assert view.tip is not None
+        names = world.repo.at(world.integration.path).git("ls-tree", "--name-only", view.tip).split()
+        assert {"a", "b", "c"} & {*names} == {"a", "c"}
 
 
 @pytest.mark.req("G1")

@@ -157,7 +157,8 @@ async def test_where_inotify_tells_of_every_commit_an_idle_watcher_polls_seldom(
     told, untold = Source(tmp_path / "hint", local=True), Source(tmp_path / "hint")
     waiting = [asyncio.ensure_future(source.notifier.above(0)) for source in (told, untold)]
     while untold.notifier.probes < 30:
-        await asyncio.sleep(0.01)
+        untold.probed.clear()
+        await untold.probed.wait()
     assert told.notifier.probes < 20, "eleven until both are slow, then one in five of the other's"
     before = told.notifier.probes
     await asyncio.to_thread((tmp_path / "hint").write_bytes, b"x")

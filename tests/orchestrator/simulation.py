@@ -164,7 +164,8 @@ class Process:
             await self._drive(leadership)
 
     async def _drive(self, leadership: Leadership) -> None:
-        self.orchestrator = Orchestrator(self.session, leadership, "c0", Merges(self, leadership))
+        gather = self.world.random.choice([0.0, 0.0, 4.0])
+        self.orchestrator = Orchestrator(self.session, leadership, "c0", Merges(self, leadership), gather=gather)
         if self.interrupted:
             self.orchestrator.drain()
         serving = asyncio.create_task(self.worker.run())

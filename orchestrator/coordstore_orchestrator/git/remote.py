@@ -114,17 +114,17 @@ class Remote:
 
     # --- commits ----------------------------------------------------------------------------------------
 
-    async def publish(self, source: Path, oid: str) -> None:
-        """Make a commit one that attempts on all hosts can start from.
+    async def publish(self, source: Path, *oids: str) -> None:
+        """Make commits ones that attempts on all hosts can start from.
 
         Args:
-            source: A git directory that has it.
-            oid: The commit.
+            source: A git directory that has them.
+            oids: The commits.
 
         Raises:
-            RemoteUnreachable: It could not be brought there.
+            RemoteUnreachable: They could not be brought there.
         """
-        await self._tried(self.push, source, {self.base(oid): oid})
+        await self._tried(self.push, source, {self.base(oid): oid for oid in oids})
 
     async def fetch_base(self, into: Path, oid: str, *, keep: bool = True) -> None:
         """Have a commit to start from in a repository here; one that is there already is not fetched.

@@ -77,8 +77,8 @@ class Exchange(Protocol):
     async def fetch_branch(self, into: Path, agent: str, oid: str, others: Mapping[str, str] | None = None) -> None:
         """Have the commit that an attempt ended at in a repository here, and those of others if they can be had."""
 
-    async def publish(self, source: Path, oid: str) -> None:
-        """Make a commit one that attempts on all hosts, and another leader, can start from."""
+    async def publish(self, source: Path, *oids: str) -> None:
+        """Make commits ones that attempts on all hosts, and another leader, can start from."""
 
 
 class Merger:
@@ -108,6 +108,8 @@ class Merger:
         self._base = base
         self._hand_back = hand_back
         self._exchange = exchange
+        self._ahead: dict[tuple[str, str], _Verdict] = {}
+        self._published: set[str] = set()
 
     async def integrate(self, view: SessionView, action: Integrate) -> int:
         """Merge one task's work into the integrated tree, or refuse it; record which; return the revision.
@@ -129,7 +131,9 @@ class Merger:
         if not is_oid(onto):
             message = f"the tip of session {view.session} is {onto!r}, which is no commit: nothing goes onto it"
             raise GitError(message)
-        verdict = await self._verdict(view, task, attempt, onto)
+        verdict = self._ahead.pop((attempt.agent, onto), None)
+        if verdict is None:
+            verdict = await self._verdict(view, task, attempt, onto)
         if verdict.refused:
             log.warning("work of %s left out: %s", action.agent, verdict.refused)
         return await self._record(view, attempt, verdict, tip.revision if tip else 0)
@@ -157,8 +161,12 @@ class Merger:
     async def _verdict(self, view: SessionView, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         """Try it; a record that names no commit is refused: it must not end the run of all the others."""
         try:
-            await self._bring_waiting(view, attempt)
-            return await self._try(task, attempt, onto)
+            if self._exchange is None:
+                return await self._try(task, attempt, onto)
+            waiting = _waiting(view, attempt)
+            await self._bring_waiting(self._exchange, attempt, waiting)
+            verdict = await self._try(task, attempt, onto)
+            await self._go_ahead(self._exchange, view, waiting, verdict.tip or onto)
         except GitError as error:
             if isinstance(error, RemoteUnreachable) and not isinstance(error, RemoteLacks):
                 raise  # which says nothing about the work
@@ -166,6 +174,7 @@ class Merger:
             if await missing(self._integration.path, [base, commit]):
                 return _Verdict(None, "its record names a commit that this session does not have")
             raise
+        return verdict
 
     def _ends(self, attempt: Attempt) -> tuple[str, str]:
         """Return where an attempt began and ended, by its records."""
@@ -177,16 +186,31 @@ class Merger:
         if self._exchange is not None:
             await self._exchange.fetch_branch(self._integration.path, agent, commit)
 
-    async def _bring_waiting(self, view: SessionView, first: Attempt) -> None:
+    async def _bring_waiting(self, exchange: Exchange, first: Attempt, waiting: Sequence[Attempt]) -> None:
         """Have an attempt's work here, and with it that of those which wait to be merged after it."""
-        if self._exchange is None:
-            return
-        latest = (task.latest for task in view.tasks.values() if not view.merged(task.id))
-        waiting = [each for each in latest if each is not None and each.state is State.COMPLETED]
-        ends = {each.agent: self._ends(each) for each in (*waiting[:BROUGHT_MAX], first)}
+        ends = {each.agent: self._ends(each) for each in (*waiting, first)}
         works = {agent: commit for agent, (base, commit) in ends.items() if commit != base and is_oid(commit)}
         if (commit := works.pop(first.agent, None)) is not None:
-            await self._exchange.fetch_branch(self._integration.path, first.agent, commit, works)
+            await exchange.fetch_branch(self._integration.path, first.agent, commit, works)
+
+    async def _go_ahead(self, exchange: Exchange, view: SessionView, waiting: Sequence[Attempt], tip: str) -> None:
+        """Try what waits on what will be there when its turn comes, and publish all of it at once.
+
+        To publish many commits costs as much as one. What cannot be tried now is when its turn comes.
+        """
+        self._ahead.clear()
+        tips = {tip}
+        for attempt in waiting:
+            try:
+                verdict = await self._try(view.tasks[attempt.task], attempt, tip)
+            except GitError as error:
+                log.debug("work of %s is not tried ahead: %s", attempt.agent, error)
+                break
+            self._ahead[attempt.agent, tip] = verdict
+            tip = verdict.tip or tip
+            tips.add(tip)
+        await exchange.publish(self._integration.path, *tips)
+        self._published = tips
 
     async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         base, commit = self._ends(attempt)
@@ -216,7 +240,7 @@ class Merger:
 
     async def _record(self, view: SessionView, attempt: Attempt, verdict: _Verdict, tip_revision: int) -> int:
         keys = self._session.keys
-        if self._exchange is not None and verdict.tip is not None:
+        if self._exchange is not None and verdict.tip is not None and verdict.tip not in self._published:
             # Before it is recorded: whoever reads of it, also the leader after us, must be able to have it.
             await self._exchange.publish(self._integration.path, verdict.tip)
         before = view.entries.get(keys.merged(attempt.task))
@@ -252,6 +276,20 @@ class Merger:
             told.append(events.Reviewed(state=str(state), by="coord", comment=verdict.refused))
         appends = [self._session.event(attempt.agent, event) for event in told]
         return await self._session.store.transact(writes, checks, appends, self._fence)
+
+
+def _waiting(view: SessionView, first: Attempt) -> list[Attempt]:
+    """Return the completed attempts that are to be merged after one, in that order, but for those that a review holds."""
+    found = []
+    for task in view.tasks.values():
+        latest = task.latest
+        if latest is None or latest.state is not State.COMPLETED or latest is first or view.merged(task.id):
+            continue
+        change = change_in(view, latest.agent)
+        approved = change is not None and change.state is ChangeState.APPROVED
+        if task.parent is None and (approved or not view.meta.get("changes")):
+            found.append(latest)
+    return sorted(found, key=lambda attempt: attempt.entries["status"].revision)[:BROUGHT_MAX]
 
 
 def _refused(broken: Sequence[Violation]) -> _Verdict:

@@ -15,7 +15,7 @@ from coordstore_orchestrator.monitor.decide import Assign, EndLost, Integrate, d
 from coordstore_orchestrator.monitor.fallback import whole_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from coordstore.session import SessionView
     from coordstore_orchestrator.monitor.decide import Action
@@ -88,6 +88,10 @@ class Decisions:
         """Tell whether an attempt runs, or work is left that must be merged, or ended as lost."""
         left = any(isinstance(action, Integrate | EndLost) for action in self._actions.values())
         return left or State.RUNNING in self._states.values()
+
+    def more_to_come(self, merging: Collection[str]) -> bool:
+        """Tell whether attempts run while some tasks are about to be merged, and no task waits for one of these."""
+        return State.RUNNING in self._states.values() and not any(self._needed_by.get(name) for name in merging)
 
     def _withheld(self, view: SessionView, names: Iterable[str]) -> set[str]:
         """Return which of some tasks a pause keeps from starting."""

@@ -60,6 +60,8 @@ class Orchestrator:
         base: The commit that attempts start from before anything is integrated.
         integrator: Merges completed work, one task at a time, beside everything else.
         seen: Called with each view, for display.
+        gather: Seconds that work may wait to be merged with others' while more is coming and nothing needs it: where
+            each merge is brought to other hosts, many cost as much as one.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Orchestrator:
         base: str,
         integrator: Integrator,
         seen: Callable[[SessionView], None] = lambda _view: None,
+        gather: float = 0.0,
     ) -> None:
         self.view = SessionView(session.name)
         self._session = session
@@ -76,6 +79,7 @@ class Orchestrator:
         self._base = base
         self._integrator = integrator
         self._seen = seen
+        self._gather = gather
         self._clock = clock_of(session.store)
         self._revision = 1
         self._to_merge: asyncio.Queue[Integrate] = asyncio.Queue()
@@ -140,6 +144,8 @@ class Orchestrator:
         merged = 0
         while True:
             action = await self._to_merge.get()
+            if self._gather and self._to_merge.empty():
+                await self._wait_for_more()
             while self.view.revision < merged:
                 self._viewed.clear()
                 await self._viewed.wait()
@@ -153,6 +159,17 @@ class Orchestrator:
                 await self._wait_out(outage, action.task)
             self._merging.discard(action.task)
             self._changed.set()
+
+    async def _wait_for_more(self) -> None:
+        """Wait for more to merge, for as long as that may come and holds up nothing."""
+        alarm = asyncio.ensure_future(self._clock.sleep(self._gather))
+        alarm.add_done_callback(lambda _: self._viewed.set())
+        try:
+            while not alarm.done() and self._decisions.more_to_come(self._merging):
+                self._viewed.clear()
+                await self._viewed.wait()
+        finally:
+            alarm.cancel()
 
     async def _act(self) -> None:
         """Do all that can be done now, unless what we did last is not in the view yet."""
