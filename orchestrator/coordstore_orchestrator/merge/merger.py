@@ -279,7 +279,7 @@ class Merger:
 
 
 def _waiting(view: SessionView, first: Attempt) -> list[Attempt]:
-    """Return the completed attempts that are to be merged after one, in that order, but for those that a review holds."""
+    """Return the attempts that are to be merged after one, in that order, those held by a review excepted."""
     found = []
     for task in view.tasks.values():
         latest = task.latest
