@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import (
     appends,
+    break_even,
     cold_start,
     etcd,
     etcd_clients,
@@ -44,6 +45,7 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
     "merge": merge.measure,
     "recipes": recipes.measure,
     "planning": planning.measure,
+    "break_even": break_even.measure,
     "orchestrators": orchestrators.measure,
     "two_hosts": two_hosts.measure,
     "many_hosts": many_hosts.measure,

@@ -8,7 +8,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-__all__ = ["FILES", "coord", "environment", "git", "make_repository", "plan_of"]
+__all__ = ["FILES", "coord", "environment", "git", "make_repository", "plan_of", "run_output"]
 
 FILES = 200
 
@@ -22,6 +22,11 @@ def environment(folder: Path) -> dict[str, str]:
     """Return an environment with a state folder of its own and no configuration but the repository's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COORD_", "GIT_"))}
     return {**kept, "COORD_HOME": str(folder / "state"), "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+def run_output(argv: list[str], cwd: Path, env: dict[str, str]) -> str:
+    """Run a command and return what it printed."""
+    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=True).stdout
 
 
 def git(repository: Path, *args: str) -> str:

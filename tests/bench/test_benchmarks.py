@@ -22,6 +22,7 @@ CLAIMS = {
     "etcd": ["etcd"],
     "two_hosts": ["workers on two other hosts"],
     "many_hosts": ["orchestrator's time a task", "store operations a task"],
+    "break_even": ["break-even, tasks of two seconds", "advised: "],
     "planning": ["check of a plan", "reservation of its scopes"],
     "growth": ["cost at 10,000 events and 100 keys: File", "memory of a reader that follows", "keys: SQLite"],
 }

@@ -13,7 +13,7 @@ from coordstore.testing import MemoryStore
 from coordstore_orchestrator.plan import Plan, build_plan, check_plan, plan_digest
 from coordstore_orchestrator.plan.breakeven import Overheads, estimate, probed
 from coordstore_orchestrator.plan.follow import followed
-from coordstore_orchestrator.plan.history import measured
+from coordstore_orchestrator.plan.history import _row, measured
 from coordstore_orchestrator.plan.single import as_one
 
 pytestmark = pytest.mark.req("P4")
@@ -60,8 +60,10 @@ def test_a_guess_says_that_it_is_one_and_knows_the_size_of_the_repository() -> N
     assert probed(known, 100_000) is known
 
 
-async def finished(store: MemoryStore, name: str, seconds: int, merged: tuple[bool, ...]) -> None:
-    """Let a session of so many attempts have taken place."""
+async def finished(
+    store: MemoryStore, name: str, seconds: int, merged: tuple[bool, ...], work: float | None = None
+) -> None:
+    """Let a session of so many attempts have taken place, whose agents ran for `work` seconds."""
     session = Session(store, name)
     await session.create({"digest": "d"}, {f"t{n}": {"writes": []} for n in range(len(merged))})
     async with await store.grant(60) as lease:
@@ -69,7 +71,7 @@ async def finished(store: MemoryStore, name: str, seconds: int, merged: tuple[bo
             await session.assign((await session.view()).tasks[f"t{n}"], "c0")
             claim = await session.claim(f"t{n}.1", (), {"pid": 1}, lease)
             await claim.report(events.Usage(cost_usd=0.5))
-            await claim.finish(State.COMPLETED, {"code": "completed"})
+            await claim.finish(State.COMPLETED, {"code": "completed", **({} if work is None else {"seconds": work})})
             began, ended = (f"2026-01-01T00:00:{second:02}.000000Z".encode() for second in (0, seconds))
             put = [Put(session.keys.agent(claim.agent, key), at) for key, at in (("started", began), ("ended", ended))]
             await store.transact(put, appends=[session.event(claim.agent, events.Integrated(merged=landed))])
@@ -81,6 +83,25 @@ async def test_what_attempts_took_is_read_from_the_store() -> None:
         await finished(store, "s1", 30, (True, False))
         found = await measured(store)
     assert (found.measured, found.task, found.conflicts, found.cost) == (2, 30, 0.5, 0.5)
+
+
+async def test_what_is_not_the_agent_s_work_is_paid_by_each_attempt() -> None:
+    async with MemoryStore() as store:
+        await finished(store, "s1", 30, (True,) * 5, work=2.5)
+        found = await measured(store)
+    assert (found.task, found.start) == (2.5, 27.5)
+    assert estimate(plan_of([], [], [], []), found, 2).one_is_better
+    assert not estimate(plan_of([], [], [], []), Overheads(task=30, start=0, merge=0, measured=5), 2).one_is_better
+
+
+async def test_merges_come_one_after_the_other() -> None:
+    """What waits for the one before it has not taken that long itself."""
+    async with MemoryStore() as store:
+        await finished(store, "s1", 30, (True,) * 3)
+        whole = await measured(store)
+        rows = [await _row(store, "s1", task.attempts[0]) for task in (await Session(store, "s1").view()).ordered()]
+    apart = [(row.merged - row.ended).total_seconds() for row in rows if row.merged]
+    assert whole.merge == pytest.approx(max(apart) / 3)
 
 
 async def test_where_nothing_was_merged_a_merge_is_a_guess() -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.modelserver.script import Say, Script
+from tests.modelserver.server import ModelServer
+
 if TYPE_CHECKING:
     from tests.run.conftest import Place
 
@@ -30,6 +33,21 @@ def test_a_command_makes_a_plan_that_runs(place: Place) -> None:
     assert place.show("a.txt") == "made\n"
     again = place.coord("plan", "make", "Greet", "--output", "plan.yaml", "--", "true")
     assert (again.code, "exists" in again.err) == (2, True)
+
+
+@pytest.mark.req("P1", "C2")
+def test_a_model_makes_a_plan_that_runs(place: Place) -> None:
+    task = {"id": "a", "prompt": "do it", "writes": ["a.txt"]}
+    plan = {"goal": "Greet", "agent": {"command": ["sh", "-c", "echo made > a.txt"]}, "tasks": [task]}
+    wrong = {**plan, "tasks": [{"id": "a", "prompt": "do it"}]}
+    scripts = [Script("That cannot be run", [Say(json.dumps(plan))]), Script("Greet", [Say(json.dumps(wrong))])]
+    with ModelServer(scripts) as server:
+        place.env |= {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": "none"}
+        made = place.coord("plan", "make", "Greet", "--planner", "llm", "--output", "plan.yaml", "fake")
+    assert made.code == 0, made.err
+    assert "'writes' is missing" in made.err
+    assert place.coord("run", "plan.yaml", "--session", "s").code == 0
+    assert place.show("a.txt") == "made\n"
 
 
 @pytest.mark.req("P1", "C2")

@@ -28,9 +28,9 @@ class Overheads:
     """What work takes on this store and repository; seconds and US dollars, each on average.
 
     Args:
-        task: From the start to the end of an attempt.
-        start: From the assignment to the start: queue, worktree, spawn.
-        merge: From the end to the merged tree.
+        task: That its agent runs.
+        start: What an attempt takes beside that: worktree, spawn, commit, a look at what was done.
+        merge: From its end, or from the merge before where that comes later, to the merged tree.
         conflicts: Share of the attempts whose work could not be merged, or failed.
         cost: Of an attempt, in US dollars.
         measured: How many attempts that is taken from; 0: these are guesses.

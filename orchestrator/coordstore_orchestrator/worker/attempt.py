@@ -114,7 +114,7 @@ class AttemptRunner:
         work = _Work(self._site, claim, attempt, task, stop)
         try:
             outcome = await hand_in(self._site, attempt.agent, await work.carry_out(), work.done)
-            await claim.finish(outcome.state, outcome.result(work.exit), *outcome.told)
+            await claim.finish(outcome.state, outcome.result(work.exit, work.seconds), *outcome.told)
             log.info("%s ended as %s: %s", attempt.agent, outcome.state, outcome.reason or "all is well")
         except (Fenced, LeaseLost) as error:
             log.warning("%s stopped, its work stays on its branch: %s", attempt.agent, error)
@@ -127,6 +127,7 @@ class _Work:
 
     def __init__(self, site: Site, claim: Claim, attempt: Attempt, task: Task, stop: Stop) -> None:
         self.exit: Exit | None = None
+        self.seconds: float | None = None
         self._site = site
         self._claim = claim
         self._task = task
@@ -136,6 +137,7 @@ class _Work:
         self._base = str(self._assignment["base"])
         self._worktree = site.worktrees / attempt.agent
         self._logs = site.logs / attempt.agent
+        self._began = 0.0
         self._told: list[events.Event] = []
         self._commit: str | None = None
         self._not_work: list[str] = []  # what the set-up left, as patterns of .gitignore
@@ -204,6 +206,7 @@ class _Work:
         )
         async with self._contract.listening(self._logs):
             ran = await self._run_agent(profiles, prompt)
+        self.seconds = asyncio.get_running_loop().time() - self._began
         self._not_work += ran.profile.litter
         self._commit = await self._save()
         self._judge_run(ran)
@@ -301,7 +304,7 @@ class _Work:
         return missing
 
     async def _report_start(self, process: AgentProcess, observer: Observer) -> None:
-        self._observer = observer
+        self._observer, self._began = observer, asyncio.get_running_loop().time()
         found = await asyncio.to_thread(proctree.read_process, process.pid)
         if self._contract is not None and found is not None:
             self._contract.begin(found.parent)

@@ -34,8 +34,8 @@ class Outcome:
     evidence: Mapping[str, str] | None = None
     taken: Sequence[str] = ()
 
-    def result(self, exit_status: Exit | None) -> dict[str, Any]:
-        """Return what is stored as the attempt's result."""
+    def result(self, exit_status: Exit | None, seconds: float | None = None) -> dict[str, Any]:
+        """Return what is stored as the attempt's result; `seconds` are those that its agent ran."""
         found: dict[str, Any] = {
             "code": self.code or str(self.state),
             "reason": self.reason,
@@ -44,6 +44,7 @@ class Outcome:
             "messages": list(self.messages) or None,
             "evidence": self.evidence or None,
             "taken": list(self.taken) or None,
+            "seconds": None if seconds is None else round(seconds, 3),
         }
         if exit_status is not None:
             found |= {"exit": exit_status.code, "signal": exit_status.signal}
