@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import resource
 import sys
@@ -57,6 +58,7 @@ def _grown(scheme: str, folder: Path, scale: float) -> list[Row]:
     # One by one, as an agent appends; what is large would take too long that way, and does not remember it.
     forked(1, partial(_fill, scheme, small, (1, READ, 1), 1))
     (took,) = forked(1, partial(_fill, scheme, large, (STREAMS, events, keys), BATCH))
+    os.sync()  # what the filling left to be written would be in the way
     (told,) = forked(1, partial(_compare, scheme, small, large, events, scale))
     ratios: dict[str, float] = json.loads(told)
     figure = ", ".join(f"{name} {ratio:.2f}×" for name, ratio in ratios.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 __all__ = ["main"]
@@ -15,6 +16,7 @@ def main() -> int:
         code = report(sys.argv[2:])
         if code is not None:
             return code
+    gc.set_threshold(50_000)  # what is imported is no garbage: to look for some there is a thirtieth of a start
     from coordstore.cli.main import main as whole
 
     return whole()
