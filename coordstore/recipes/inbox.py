@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from coordstore.errors import Conflict, CoordError, InvalidArgument, LeaseLost
 from coordstore.model import Check, Put
 from coordstore.recipes.delivery import Message
-from coordstore.recipes.looking import look
+from coordstore.recipes.looking import Read, look
 from coordstore.recipes.waiting import changed, check_wait, first, to_the_end
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Inbox:
         self._given, self._lease = lease, lease
         self._fetched: deque[Message] = deque()
         self._out: dict[str, Message] = {}
+        self._read: Read = {}
 
     def __repr__(self) -> str:
         """Show whose it is, and how many messages are out and at hand."""
@@ -95,7 +96,8 @@ class Inbox:
         end = math.inf if wait is None else self.mail.clock.now() + wait
         while not self._fetched:
             lease = self._live()
-            found = await look(self.mail, self.prefix, self._prefetch)
+            found = await look(self.mail, self.prefix, self._prefetch, self._read)
+            self._read = found.read
             if found.picked:
                 with suppress(Conflict):  # another receiver was faster: look again
                     await self._claim(found.picked, lease)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from coordstore.model import Entry
@@ -36,8 +36,7 @@ class Retries:
         return whole * (1 - self.jitter * chance)
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A message in its box.
 
     Args:
@@ -64,12 +63,12 @@ class Letter:
 
     def to_json(self) -> bytes:
         """Return it as it is stored."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        return json.dumps(self._asdict(), separators=(",", ":")).encode()
 
     @classmethod
     def from_entry(cls, entry: Entry) -> Letter:
         """Return what was stored."""
-        return cls(**json.loads(entry.value))
+        return cls(**json.loads(entry.value.decode()))
 
     def death(self, now: float, retries: Retries) -> str:
         """Return why it is dead; empty: it is not."""
@@ -81,19 +80,19 @@ class Letter:
 
     def delivered(self) -> Letter:
         """Return it with one delivery more."""
-        return replace(self, attempts=self.attempts + 1)
+        return self._replace(attempts=self.attempts + 1)
 
     def refused(self, reason: str, due: float) -> Letter:
         """Return it as its receiver gave it back."""
-        return replace(self, reason=reason, due=due)
+        return self._replace(reason=reason, due=due)
 
     def dead(self, reason: str) -> Letter:
         """Return it as it lies among the dead ones."""
-        return replace(self, reason=reason)
+        return self._replace(reason=reason)
 
     def revived(self, now: float) -> Letter:
         """Return it as it is sent again."""
-        return replace(self, attempts=0, due=0.0, sent=now, reason="")
+        return self._replace(attempts=0, due=0.0, sent=now, reason="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from coordstore.errors import Conflict
 from coordstore.model import Check, Delete, Put
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from coordstore.model import Entry, Listing
     from coordstore.recipes.mailbox import Mailbox
 
-__all__ = ["Look", "look"]
+__all__ = ["Look", "Read", "look"]
+
+Read: TypeAlias = "dict[str, tuple[int, Letter]]"
+"""Letters that were read, by key, each with its revision."""
 
 LOOK_MAX: Final = 512
 """Entries looked through for a message when none is put off: the claimed ones before them are done first anyway."""
@@ -31,22 +34,34 @@ class Look:
         revision: As of when; what comes later is news.
         due: Seconds until one that was put off can be delivered.
         blocked: Senders whose messages wait for one of theirs.
+        read: What was looked at.
     """
 
     picked: list[tuple[Entry, Letter]] = field(default_factory=list)
     revision: int = -1
     due: float = math.inf
     blocked: set[str] = field(default_factory=set)
+    read: Read = field(default_factory=dict)
 
 
-async def look(mail: Mailbox, prefix: str, most: int) -> Look:
-    """Look for so many messages; bury what is dead on the way."""
+async def look(mail: Mailbox, prefix: str, most: int, read: Read) -> Look:
+    """Look for so many messages; bury what is dead on the way.
+
+    Args:
+        mail: Whose retries and clock count.
+        prefix: Where the box is.
+        most: How many messages are wanted.
+        read: What the look before has read: a box is looked at after each change, and most of it is as it was.
+    """
     found, after, seen = Look(), None, 0
     while True:
         listing = await mail.store.list(prefix + "/", 4 * most, after)
         found.revision = listing.revision if found.revision < 0 else found.revision
         for entry, claimed in _letters(listing):
-            await _sort(mail, found, entry, claimed=claimed)
+            before = read.get(entry.key)
+            letter = before[1] if before and before[0] == entry.revision else Letter.from_entry(entry)
+            found.read[entry.key] = (entry.revision, letter)
+            await _sort(mail, found, entry, letter, claimed=claimed)
             after = entry.key + "/claim"
             if len(found.picked) == most:
                 return found
@@ -64,8 +79,7 @@ def _letters(listing: Listing) -> Iterator[tuple[Entry, bool]]:
             yield entry, f"{entry.key}/claim" in claims
 
 
-async def _sort(mail: Mailbox, found: Look, entry: Entry, *, claimed: bool) -> None:
-    letter = Letter.from_entry(entry)
+async def _sort(mail: Mailbox, found: Look, entry: Entry, letter: Letter, *, claimed: bool) -> None:
     now = mail.wall()
     if letter.sender in found.blocked:
         return
