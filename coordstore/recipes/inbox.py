@@ -7,6 +7,7 @@ is dead.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from contextlib import suppress
@@ -77,8 +78,7 @@ class Inbox:
         """Give back what was not acknowledged; killed or cut off, it goes back with the lease."""
         try:
             with suppress(CoordError):
-                for message in [*self._out.values(), *self._fetched]:
-                    await message.release()
+                await _release([*self._out.values(), *self._fetched])
         finally:
             if self._given is None and self._lease is not None:
                 await self._lease.__aexit__(None, None, None)
@@ -122,9 +122,9 @@ class Inbox:
 
     async def put_back(self, sender: str) -> None:
         """Give back what is at hand of a sender, as if never fetched: something before it has to come first."""
-        for message in [message for message in self._fetched if message.sender == sender]:
-            self._fetched.remove(message)
-            await message.release()
+        back = [message for message in self._fetched if message.sender == sender]
+        self._fetched = deque(message for message in self._fetched if message.sender != sender)
+        await to_the_end(_release(back), lambda _: None)
 
     def forget(self, message: Message) -> None:
         """Strike a message that is over off the list."""
@@ -151,3 +151,10 @@ class Inbox:
             self._fetched.extend(Message(self, letter, token, lease) for _, letter in picked)
 
         await to_the_end(self.store.transact(writes, checks), took)
+
+
+async def _release(messages: list[Message]) -> None:
+    """Give messages back at once, as stores commit together what is asked for together; all are tried."""
+    for failed in await asyncio.gather(*(message.release() for message in messages), return_exceptions=True):
+        if failed is not None:
+            raise failed

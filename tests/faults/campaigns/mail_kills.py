@@ -21,7 +21,7 @@ from tests.faults.campaign import Campaign, Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CAMPAIGN"]
+__all__ = ["CAMPAIGN", "trial"]
 
 SENDERS: Final = 8
 BOXES: Final = 4
@@ -35,7 +35,7 @@ DEADLINE: Final = 600.0
 SEND = """
     from coordstore.recipes import Mailbox
     sender, number, boxes, poison = ARGS[0], *map(int, ARGS[1:])
-    async with opened("?durability=process") as store:
+    async with opened() as store:
         mail = Mailbox(store, "s1", sender)
         for box in range(boxes):
             bodies = [f"{sender}.{n}{'!' if n % poison == poison - 1 else ''}" for n in range(box, number, boxes)]
@@ -65,7 +65,7 @@ RECEIVE = """
             else:
                 under_way.append(asyncio.create_task(handle(message)))
 
-    async with opened("?durability=process") as store:
+    async with opened() as store:
         mail = Mailbox(store, "s1", box, retries=Retries(attempts=int(ARGS[2]), base=0.01))
         while True:
             try:
@@ -76,43 +76,49 @@ RECEIVE = """
 """
 
 
-def receiver(scheme: str, folder: Path, n: int) -> Child:
+def receiver(url: str, folder: Path, n: int) -> Child:
     """Start one of the receivers."""
-    return Child(scheme, RECEIVE, str(folder / "store"), f"box{n % BOXES}", str(folder / f"got{n}"), str(ATTEMPTS))
+    return child(url, RECEIVE, f"box{n % BOXES}", str(folder / f"got{n}"), str(ATTEMPTS))
 
 
-async def until_empty(scheme: str, folder: Path, children: list[Child], chance: random.Random) -> tuple[int, set[str]]:
+def child(url: str, script: str, *args: str) -> Child:
+    """Start a process that works on a store."""
+    scheme, _, place = url.partition(":")
+    return Child(scheme, script, place, *args)
+
+
+async def until_empty(url: str, folder: Path, children: list[Child], chance: random.Random) -> tuple[int, set[str]]:
     """Kill receivers until all is sent and handled; return how many, and what is dead in the end."""
     kills, end, calm = 0, time.monotonic() + DEADLINE, time.monotonic()
-    async with open_store(f"{scheme}:{folder}/store") as store:
+    async with open_store(url) as store:
         boxes = [Mailbox(store, "s1", f"box{n}") for n in range(BOXES)]
         while time.monotonic() < end:
             await asyncio.sleep(0.2)
-            sent = all(child.process.poll() is not None for child in children[RECEIVERS:])
+            sent = all(sender.process.poll() is not None for sender in children[RECEIVERS:])
             if sent and not (await store.list("s1/mail", limit=1, keys_only=True)).entries:
                 break
             if time.monotonic() > calm + EVERY:
                 one = chance.randrange(RECEIVERS)
                 children[one].signal(signal.SIGKILL)
                 children[one].end()
-                children[one], calm, kills = receiver(scheme, folder, one), time.monotonic(), kills + 1
+                children[one], calm, kills = receiver(url, folder, one), time.monotonic(), kills + 1
         dead = [letter for box in boxes for letter in await box.dead_letters()]
     reasons = {letter.reason for letter in dead} - {f"given up after {ATTEMPTS} deliveries: poison"}
     return kills, {str(letter.body) for letter in dead} | {f"reason {reason}" for reason in reasons}
 
 
-def trial(scheme: str, folder: Path, number: int, chance: random.Random) -> Outcome:
-    """Send so many messages and see what became of each."""
+def trial(url: str, folder: Path, number: int, chance: random.Random) -> Outcome:
+    """Send so many messages and see what became of each; notes of what was handled are kept in a folder."""
     each = number // SENDERS
     began = time.monotonic()
-    children = [receiver(scheme, folder, n) for n in range(RECEIVERS)]
+    children = [receiver(url, folder, n) for n in range(RECEIVERS)]
     send = (str(each), str(BOXES), str(POISON))
-    children += [Child(scheme, SEND, str(folder / "store"), f"s{n}", *send) for n in range(SENDERS)]
+    children += [child(url, SEND, f"s{n}", *send) for n in range(SENDERS)]
     try:
-        kills, dead = asyncio.run(until_empty(scheme, folder, children, chance))
+        kills, dead = asyncio.run(until_empty(url, folder, children, chance))
     finally:
-        for child in children:
-            child.end()
+        for each_child in children:
+            each_child.end()
     took = time.monotonic() - began
     every = {f"s{n}.{m}{'!' if m % POISON == POISON - 1 else ''}" for n in range(SENDERS) for m in range(each)}
     got = [line for path in folder.glob("got*") for line in path.read_text().splitlines()]
@@ -122,14 +128,15 @@ def trial(scheme: str, folder: Path, number: int, chance: random.Random) -> Outc
     failures += [f"dead: {body}" for body in sorted(dead - poison)]
     twice = len(got) - len(set(got))
     note = f"{kills} kills, {len(poison)} dead letters, {twice} handled twice, {len(every) / took:,.0f}/s"
-    return Outcome(scheme, len(every), tuple(failures), note)
+    return Outcome(url.partition(":")[0], len(every), tuple(failures), note)
 
 
 def run(trials: int, seed: int) -> Iterator[Outcome]:
     """Send so many messages on each backend."""
     for scheme in ("sqlite", "file"):
         with tempfile.TemporaryDirectory() as folder:
-            yield trial(scheme, Path(folder), trials, random.Random(seed))
+            url = f"{scheme}:{folder}/store?durability=process"
+            yield trial(url, Path(folder), trials, random.Random(seed))
 
 
 CAMPAIGN = Campaign("mail-kills", "No message is lost when receivers are killed.", run, full=100_000, part=2000)
