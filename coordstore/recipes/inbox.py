@@ -124,7 +124,8 @@ class Inbox:
         """Give back what is at hand of a sender, as if never fetched: something before it has to come first."""
         back = [message for message in self._fetched if message.sender == sender]
         self._fetched = deque(message for message in self._fetched if message.sender != sender)
-        await to_the_end(_release(back), lambda _: None)
+        if back:
+            await to_the_end(_release(back), lambda _: None)
 
     def forget(self, message: Message) -> None:
         """Strike a message that is over off the list."""
