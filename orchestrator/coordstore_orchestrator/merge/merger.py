@@ -166,7 +166,7 @@ class Merger:
             waiting = _waiting(view, attempt)
             await self._bring_waiting(self._exchange, attempt, waiting)
             verdict = await self._try(task, attempt, onto)
-            await self._go_ahead(self._exchange, view, waiting, verdict.tip or onto)
+            await self._go_ahead(self._exchange, view, waiting, onto, verdict.tip or onto)
         except GitError as error:
             if isinstance(error, RemoteUnreachable) and not isinstance(error, RemoteLacks):
                 raise  # which says nothing about the work
@@ -193,7 +193,9 @@ class Merger:
         if (commit := works.pop(first.agent, None)) is not None:
             await exchange.fetch_branch(self._integration.path, first.agent, commit, works)
 
-    async def _go_ahead(self, exchange: Exchange, view: SessionView, waiting: Sequence[Attempt], tip: str) -> None:
+    async def _go_ahead(
+        self, exchange: Exchange, view: SessionView, waiting: Sequence[Attempt], onto: str, tip: str
+    ) -> None:
         """Try what waits on what will be there when its turn comes, and publish all of it at once.
 
         To publish many commits costs as much as one. What cannot be tried now is when its turn comes.
@@ -209,8 +211,10 @@ class Merger:
             self._ahead[attempt.agent, tip] = verdict
             tip = verdict.tip or tip
             tips.add(tip)
-        await exchange.publish(self._integration.path, *tips)
-        self._published = tips
+        self._published = {onto}
+        if new := tips - self._published:
+            await exchange.publish(self._integration.path, *new)
+            self._published |= new
 
     async def _try(self, task: Task, attempt: Attempt, onto: str) -> _Verdict:
         base, commit = self._ends(attempt)
