@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.children import Child
@@ -13,7 +12,7 @@ from tests.faults.campaign import Campaign, Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CAMPAIGN"]
+__all__ = ["CAMPAIGN", "races"]
 
 PROCESSES: Final = 4
 CROWDS: Final = (2, 8, 32)
@@ -27,7 +26,7 @@ CONTEND = """
         except Busy:
             return None
 
-    async with opened("?durability=process") as store:
+    async with opened() as store:
         say("ready")
         while (line := await heard()) != "end":
             thing, round_, crowd = line.split()
@@ -41,7 +40,7 @@ CONTEND = """
 """
 REGISTER = """
     from coordstore.recipes import Pool
-    async with opened("?durability=process") as store, await store.grant(3600) as lease:
+    async with opened() as store, await store.grant(3600) as lease:
         for round_ in ARGS:
             await Pool(store, f"race-{round_}", lease=lease).register("only")
         say("ready")
@@ -64,24 +63,29 @@ def race(children: list[Child], thing: str, round_: str, crowd: int) -> str:
     return ""
 
 
+def races(url: str, trials: int) -> Outcome:
+    """Make so many rounds of each crowd on a store; the scheduler is what chance there is."""
+    scheme, _, place = url.partition(":")
+    rounds = [(crowd, f"{crowd}-{n}") for crowd in CROWDS for n in range(trials)]
+    with contextlib.ExitStack() as stack:
+        registrar = Child(scheme, REGISTER, place, *(name for _, name in rounds))
+        stack.callback(registrar.end)
+        registrar.line()
+        children = [Child(scheme, CONTEND, place) for _ in range(PROCESSES)]
+        for child in children:
+            stack.callback(child.end)
+            child.line()
+        found = [race(children, thing, name, crowd) for crowd, name in rounds for thing in ("lock", "pool")]
+    wrong = tuple(failure for failure in found if failure)
+    return Outcome(scheme, len(found), wrong, f"{PROCESSES} processes, crowds of 2, 8 and 32")
+
+
 def run(trials: int, seed: int) -> Iterator[Outcome]:
-    """Make so many rounds of each crowd; the scheduler is what chance there is."""
+    """Make so many rounds on each local backend."""
+    del seed
     for scheme in ("sqlite", "file"):
-        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-            path = str(Path(folder) / "store")
-            rounds = [(crowd, f"{crowd}-{n}") for crowd in CROWDS for n in range(trials)]
-            registrar = Child(scheme, REGISTER, path, *(name for _, name in rounds))
-            stack.callback(registrar.end)
-            registrar.line()
-            children = [Child(scheme, CONTEND, path) for _ in range(PROCESSES)]
-            for child in children:
-                stack.callback(child.end)
-                child.line()
-            failures = []
-            for crowd, name in rounds:
-                failures += [race(children, thing, name, crowd) for thing in ("lock", "pool")]
-            wrong = tuple(failure for failure in failures if failure)
-            yield Outcome(scheme, len(failures), wrong, f"{PROCESSES} processes, crowds of 2, 8 and 32")
+        with tempfile.TemporaryDirectory() as folder:
+            yield races(f"{scheme}:{folder}/store?durability=process", trials)
 
 
 CAMPAIGN = Campaign("claim-race", "Of all who contend at once, exactly one wins.", run, full=100, part=2)
