@@ -11,7 +11,7 @@ import contextlib
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from coordstore.errors import Conflict, CoordError, LeaseLost
 from coordstore.home import session_dir
@@ -31,7 +31,7 @@ from coordstore_orchestrator.merge.scratch import Scratch
 from coordstore_orchestrator.merge.validate import Validator
 from coordstore_orchestrator.monitor.decide import over
 from coordstore_orchestrator.monitor.leadership import lead
-from coordstore_orchestrator.monitor.orchestrator import Orchestrator
+from coordstore_orchestrator.monitor.orchestrator import GATHER, Orchestrator
 from coordstore_orchestrator.monitor.postmortem import write_postmortems
 from coordstore_orchestrator.plan.reserve import Reservations
 from coordstore_orchestrator.review.model import Tools
@@ -60,9 +60,6 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 log = logging.getLogger(__name__)
-
-GATHER: Final = 2.0
-"""Seconds that work of other hosts may wait to be merged with others'."""
 
 
 @dataclass(frozen=True, slots=True)

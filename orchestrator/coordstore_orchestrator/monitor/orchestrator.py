@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from coordstore_orchestrator.monitor.decide import Action
     from coordstore_orchestrator.monitor.leadership import Leadership
 
-__all__ = ["Integrator", "Orchestrator"]
+__all__ = ["GATHER", "Integrator", "Orchestrator"]
 
 log = logging.getLogger(__name__)
 
+GATHER: Final = 2.0
+"""Seconds that work of other hosts may wait to be merged with others'."""
 PAUSE: Final = 0.3
 """Seconds after which is decided anew what the store did not take."""
 OUTAGES: Final = (Unavailable, OutcomeUnknown, RemoteUnreachable)

@@ -25,7 +25,7 @@ from coordstore_orchestrator.worker.extras import copy_files
 from coordstore_orchestrator.worker.handin import hand_in
 from coordstore_orchestrator.worker.limits import limits_of
 from coordstore_orchestrator.worker.naps import Naps
-from coordstore_orchestrator.worker.outcome import GaveUp, Outcome, as_pattern, last_line, refusal
+from coordstore_orchestrator.worker.outcome import GaveUp, Outcome, as_pattern, last_line, left_behind, refusal
 from coordstore_orchestrator.worker.post import Post
 from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, proctree, secret_values
 from coordstore_orchestrator.worker.quarters import WorktreeQuarters, taken
@@ -276,7 +276,7 @@ class _Work:
             else:
                 self.exit, self._said, self._last = ran.exit, ran.said, ran.last
                 self._told += ran.told
-                self._note_leftovers(ran.exit)
+                self._told += left_behind(ran.exit)
                 return ran
         raise AssertionError  # a task without an agent is refused with its plan
 
@@ -325,11 +325,6 @@ class _Work:
     def _watching(self) -> list[events.Event]:
         profile = self._profile
         return [events.Watching(profile=profile.name, thresholds=self._watch(profile))] if profile else []
-
-    def _note_leftovers(self, found: Exit) -> None:
-        if found.leftovers:
-            names = tuple(f"{left.pid} {' '.join(left.argv)[:200]}" for left in found.leftovers)
-            self._told.append(events.Leftovers(processes=names))
 
     async def _save(self) -> str:
         """Commit what the agent left uncommitted; return the commit its work ends at."""
@@ -387,7 +382,7 @@ class _Work:
             ["sh", "-c", command], cwd=self._worktree, env=env, stdin=None, capture=capture, label=self._agent
         )
         found = await wait_for(process, (self._stop,), self._deadline)
-        self._note_leftovers(found)
+        self._told += left_behind(found)
         return found.code, await asyncio.to_thread(capture.tail, TAIL)
 
     def _gave_up(self, state: State, reason: str, code: str | None = None) -> GaveUp:

@@ -7,17 +7,18 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from coordstore.session import events
 from coordstore_orchestrator.agents.proof import needs_proof
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coordstore.session import State, events
+    from coordstore.session import State
     from coordstore_orchestrator.worker.agentrun import Ran
     from coordstore_orchestrator.worker.contract import Contract
     from coordstore_orchestrator.worker.process import Exit
 
-__all__ = ["GaveUp", "Outcome", "as_pattern", "last_line", "refusal"]
+__all__ = ["GaveUp", "Outcome", "as_pattern", "last_line", "left_behind", "refusal"]
 
 
 @dataclass(slots=True)
@@ -99,6 +100,12 @@ def _work(
         yield "its agent exited with status 0 but told nothing", "nothing-done"
     if spec.get("accept") and needs_proof(ran.profile) and not (contract and contract.completed is not None):
         yield "its agent ended without mark_complete: nothing shows that the task's criteria are met", "unreported"
+
+
+def left_behind(found: Exit) -> list[events.Event]:
+    """Return what is told of the processes that a command left running."""
+    names = tuple(f"{left.pid} {' '.join(left.argv)[:200]}" for left in found.leftovers)
+    return [events.Leftovers(processes=names)] if names else []
 
 
 def as_pattern(path: str) -> str:
