@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -26,9 +27,11 @@ ROUNDS: Final = 5
 PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 MARKS: Final = ("<!-- five agents: begin -->\n", "<!-- five agents: end -->\n")
 STUB: Final = """#!/bin/sh
-n=$(printf %s "$*" | sed 's/.*out\\([0-9]\\).*/\\1/')
+n=$(printf %s "$*" | sed -n 's/.*[Ww]rite out\\([0-9]\\).*/\\1/p' | head -n 1)
+[ "$n" ] || exec echo "2.1.0 (Claude Code)"
 {agent}
 """
+"""Stands where an agent is expected: does its task, or tells a version when it is given none."""
 MANIFEST: Final = """---
 po_plan_version: "0.1"
 name: five
@@ -46,6 +49,45 @@ for n in 0 1 2 3 4; do (
 wait
 "$2" daemon --once
 """
+LANES: Final = """
+for n in 0 1 2 3 4; do (
+    for again in $(seq 100); do
+        agent-parley run "work$n" --provider claude --task "write out$n.txt" && break
+        sleep 0.1
+    done
+) & done
+wait
+agent-parley participant merge --all --yes
+"""
+READY: Final = """
+for again in $(seq 100); do
+    agent-parley report --state ready --summary written --evidence committed && break
+    sleep 0.1
+done
+exit 0
+"""
+"""Its end is no failure even when the report was refused: the lane is not started again for that."""
+STAGE: Final = """name: five
+stages:
+  - name: write
+    steps:
+{steps}
+"""
+STEP: Final = """      - title: "Write out{n}.txt"
+        description: "write out{n}.txt"
+        role: {role}
+        scope: small
+        complexity: low
+        files: [out{n}.txt]
+        completion_signals: [{{type: path_exists, path: out{n}.txt}}]
+"""
+ROLES: Final = ("backend", "frontend", "qa", "docs", "devops")
+"""One for each task: tasks of one role would share an agent."""
+COMPLETE: Final = r"""
+bernstein task complete --summary written \
+    "$(printf %s "$*" | sed -n 's/^bernstein task complete \([0-9a-f]*\) --summary.*/\1/p' | head -n 1)"
+"""
+"""What its prompt tells an agent to run at the end."""
 ON_SHELL: Final = AGENT.replace("{n}", "$n")
 
 Tool = Callable[[Path, dict[str, str]], tuple[float, str]]
@@ -79,9 +121,7 @@ def ours(folder: Path, env: dict[str, str]) -> tuple[float, str]:
 
 def parallel_orchestra(folder: Path, env: dict[str, str]) -> tuple[float, str]:
     """Run its manifest, with a stub in the place of its agent."""
-    stub, manifest = folder / "claude", folder / "plan.md"
-    stub.write_text(STUB.format(agent=ON_SHELL))
-    stub.chmod(0o755)
+    stub, manifest = _stub(folder, ON_SHELL), folder / "plan.md"
     row = '  - {{id: t{n}, agent: writer, read_only: false, prompt: "write out{n}.txt"}}'
     manifest.write_text(MANIFEST.format(tasks="\n".join(row.format(n=number) for number in range(AGENTS))))
     argv = [program_of("parallel-orchestra"), "run", str(manifest), "--claude-exe", str(stub)]
@@ -104,11 +144,51 @@ def mergetrain(folder: Path, env: dict[str, str]) -> tuple[float, str]:
     return took, "origin/main"
 
 
+def agent_parley(folder: Path, env: dict[str, str]) -> tuple[float, str]:
+    """Run a lane for each agent beside its service, again when told to retry later, and merge what is ready."""
+    program, repository = program_of("agent-parley"), folder / "repository"
+    _stub(folder, f"{ON_SHELL}\n{READY}")
+    own = {"AGENT_PARLEY_HOME": str(folder / "parley"), "AGENT_PARLEY_PORT": _free_port()}
+    env = _beside(folder, program, env) | own
+    timed([program, "setup", "."], repository, env)
+    (folder / "parley" / "supervision.json").write_text('{"max_load_ratio": 1000}')  # starts nothing on a busy machine
+    timed([program, "forge", "set", "null"], repository, env)
+    timed([program, "up"], repository, env)
+    try:
+        return timed(["sh", "-c", LANES], repository, env), "main"
+    finally:
+        timed([program, "down"], repository, env)
+
+
+def bernstein(folder: Path, env: dict[str, str]) -> tuple[float, str]:
+    """Run its plan on a working branch, which it asks for, and merge without pull requests."""
+    program, repository, plan = program_of("bernstein"), folder / "repository", folder / "plan.yaml"
+    _stub(folder, f"{ON_SHELL} && {COMPLETE.strip()}")
+    env = _beside(folder, program, env) | {"ANTHROPIC_API_KEY": "none"}
+    plan.write_text(STAGE.format(steps="".join(STEP.format(n=n, role=role) for n, role in enumerate(ROLES))))
+    timed([program, "init"], repository, env)
+    (repository / "bernstein.yaml").write_text("goal: five files\ncli: claude\ninternal_llm_provider: none\n")
+    (repository / ".sdd/runtime/run_config.json").write_text('{"merge_strategy": "direct"}')
+    git(repository, "add", ".gitignore", "bernstein.yaml", "templates")
+    git(repository, "commit", "--quiet", "--message", "configuration")
+    git(repository, "checkout", "--quiet", "-b", "work")
+    argv = [program, "run", str(plan), "--port", _free_port(), "--auto-approve", "--quiet", "--wait", "900"]
+    try:
+        return timed(argv, repository, env), "work"
+    finally:
+        timed([program, "stop", "--force"], repository, env)
+
+
 TOOLS: Final[dict[str, tuple[Tool, str]]] = {
     "plain git": (plain_git, "worktrees, parallel commits, five merges"),
     "coordstore": (ours, "`coord run plan.json`"),
     "parallel-orchestra": (parallel_orchestra, "`parallel-orchestra run plan.md --max-workers 5`; nothing is durable"),
     "mergetrain": (mergetrain, "`mergetrain enqueue --auto` by each agent, `mergetrain daemon --once`; durable queue"),
+    "agent-parley": (
+        agent_parley,
+        "`agent-parley run` for each, `agent-parley participant merge --all`, beside its service; SQLite",
+    ),
+    "bernstein": (bernstein, "`bernstein run plan.yaml --wait`, a role for each task, merged without pull requests"),
 }
 """By name: how it runs, and what it does."""
 DURABLE: Final = ("mergetrain",)
@@ -168,6 +248,26 @@ def _once(name: str) -> tuple[float, bool, str]:
             return 0, False, ""
         merged = git(repository, "ls-tree", "--name-only", ref).split()
         return seconds, {f"out{number}.txt" for number in range(AGENTS)} <= set(merged), ""
+
+
+def _stub(folder: Path, agent: str) -> Path:
+    stub = folder / "claude"
+    stub.write_text(STUB.format(agent=agent))
+    stub.chmod(0o755)
+    return stub
+
+
+def _beside(folder: Path, program: str, env: dict[str, str]) -> dict[str, str]:
+    """Return an environment where the stub and the program are found, with a home folder of its own."""
+    home = folder / "home"
+    home.mkdir()
+    return env | {"HOME": str(home), "PATH": os.pathsep.join([str(folder), str(Path(program).parent), env["PATH"]])}
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def _row(name: str, times: Times) -> Row:

@@ -17,6 +17,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from scripts.interpreters import find
+
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 OTHERS = ("3.12", "3.13")
@@ -76,24 +78,6 @@ def run(*argv: str | Path, cwd: Path = ROOT) -> str:
     if done.returncode:
         sys.exit(f"{done.stdout}failed with {done.returncode}: {' '.join(words)[:200]}")
     return done.stdout
-
-
-def works(candidate: str | Path, version: str) -> bool:
-    """Tell whether an interpreter starts, is of that version, and can make environments."""
-    code = "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        done = subprocess.run([str(candidate), "-c", code], capture_output=True, text=True, check=False)
-    except OSError:
-        return False
-    return done.returncode == 0 and done.stdout.strip() == version
-
-
-def find(version: str) -> Path | None:
-    """Return a working interpreter of a version, from PATH or from pyenv's folder."""
-    on_path = shutil.which(f"python{version}")
-    installed = sorted(Path.home().glob(f".pyenv/versions/{version}*/bin/python"))
-    candidates = [*([Path(on_path)] if on_path else []), *installed]
-    return next((candidate for candidate in candidates if works(candidate, version)), None)
 
 
 def build(folder: Path) -> Path:

@@ -68,6 +68,13 @@ def test_every_tool_beside_ours_has_a_pinned_version() -> None:
     assert all(environments.version(name)[0].isdigit() for name in theirs)
 
 
+def test_a_peer_that_needs_a_newer_python_says_so_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "BUILD", Path("nowhere"))
+    monkeypatch.setitem(environments.LEAST, "agent-parley", (99, 0))
+    with pytest.raises(environments.NotInstalled, match=r"agent-parley \S+ needs Python 99\.0 or newer"):
+        environments.python_of("agent-parley")
+
+
 def test_five_agents_are_timed_beside_plain_git_without_any_peer() -> None:
     rows = orchestrators.measure(TINY, ("plain git", "coordstore"))
     assert [" s (median of 1; 0 others" in row.figure for row in rows] == [True, True]
