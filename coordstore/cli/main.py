@@ -7,7 +7,6 @@ Exit codes: 0 done; 2 the command line or a plan is wrong; 4 the store cannot be
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 import threading
@@ -56,8 +55,6 @@ BUILT_IN: Final[dict[str, tuple[str, str]]] = {
 
 USAGE, STORE, INTERRUPTED, CLOSED_PIPE = 2, 4, 130, 141
 NEWLINE: Final = "\n"
-COLLECTED: Final = (50_000, 20, 20)
-"""When garbage is looked for: seldom, as a session of a thousand agents is 50,000 objects, none of which is garbage."""
 STORE_ERRORS = (Unavailable, Corrupt, VersionMismatch, StoreReplaced, Unsupported)
 
 
@@ -180,7 +177,6 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: The command line without the program's name; None: the process's, which then ends here.
     """
-    gc.set_threshold(*COLLECTED)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a '?', no traceback

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import Final
 
 __all__ = ["main"]
+
+COLLECTED: Final = (50_000, 20, 20)
+"""When garbage is looked for: seldom, as a session of a thousand agents is 50,000 objects, none of which is garbage."""
 
 
 def main() -> int:
@@ -16,7 +20,7 @@ def main() -> int:
         code = report(sys.argv[2:])
         if code is not None:
             return code
-    gc.set_threshold(50_000)  # what is imported is no garbage: to look for some there is a thirtieth of a start
+    gc.set_threshold(*COLLECTED)  # before the imports: to look for garbage in them is a thirtieth of a start
     from coordstore.cli.main import main as whole
 
     return whole()

@@ -259,6 +259,24 @@ async def test_what_waits_to_be_merged_goes_to_other_hosts_at_once(world: Any) -
         assert published[1:] == [{(await queue.session.view()).tip}]
 
 
+@pytest.mark.req("G1", "G5", "W9")
+async def test_work_that_a_review_holds_is_not_brought_to_other_hosts(world: Any) -> None:
+    published: list[set[str]] = []
+
+    class Counts:
+        async def fetch_branch(self, into: Path, agent: str, oid: str, others: Mapping[str, str] | None = None) -> None:
+            """All is here."""
+
+        async def publish(self, source: Path, *oids: str) -> None:
+            published.append(set(oids))
+
+    async with Queue(world).open({"a": {}, "b": {}}, changes={"reviewer": "person"}) as queue:
+        for task in ("a", "b"):
+            await queue.complete(task, await world.work(f"{task}.1", **{task: f"{task}\n"}))
+        await queue.merger(exchange=Counts()).integrate(await queue.session.view(), Integrate("a", "a.1"))
+        assert published == [{(await queue.session.view()).tip}]
+
+
 @pytest.mark.req("G1", "W9")
 async def test_what_was_tried_ahead_counts_only_where_it_was_tried(world: Any) -> None:
     """Work that was sent back by a person's hand in between leaves the one behind it to be merged onto another tip."""

@@ -156,15 +156,12 @@ async def test_where_inotify_tells_of_every_commit_an_idle_watcher_polls_seldom(
     (tmp_path / "hint").touch()
     told, untold = Source(tmp_path / "hint", local=True), Source(tmp_path / "hint")
     waiting = [asyncio.ensure_future(source.notifier.above(0)) for source in (told, untold)]
-    while untold.notifier.probes < 30:
+    while untold.notifier.probes < 60:
         untold.probed.clear()
         await untold.probed.wait()
-    assert told.notifier.probes < 20, "eleven until both are slow, then one in five of the other's"
-    before = told.notifier.probes
-    await asyncio.to_thread((tmp_path / "hint").write_bytes, b"x")
+    assert told.notifier.probes < 45, "a dozen until both are slow, then one for five of the other's"
     told.revision = untold.revision = 1
     await asyncio.gather(*waiting)
-    assert told.notifier.probes <= before + 2, "the write woke it"
     for source in (told, untold):
         await source.notifier.aclose()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -350,6 +351,51 @@ async def test_a_decision_that_a_person_s_cancel_overtook_is_not_carried_out() -
         orchestrator.view = await bench.session.view()
         assert await orchestrator._do(Assign("t1", 1)) == 0
         assert await bench.states() == {"t1.1": "cancelled"}
+
+
+class Told:
+    """Notes when which task was merged."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.merged: dict[str, float] = {}
+
+    async def integrate(self, view: SessionView, action: Integrate) -> int:
+        self.merged[action.task] = self.bench.clock.now()
+        record = {"agent": action.agent, "merged": True}
+        return await self.bench.store.put(view.keys.merged(action.task), json.dumps(record).encode(), expect=0)
+
+
+@pytest.mark.req("G1", "W9")
+async def test_work_waits_to_be_merged_with_others_where_more_is_coming_and_nothing_needs_it() -> None:
+    bench = Bench()
+    await bench.session.create({"digest": "d"}, {"a": {}, "b": {}, "c": {}, "d": {"needs": ["c"]}})
+    told, began = Told(bench), bench.clock.now()
+    async with (
+        lead(bench.session, {"pid": 1}, lambda _holder: False) as leadership,
+        bench.worker(slots=3) as worker,
+    ):
+        orchestrator = Orchestrator(bench.session, leadership, "c0", told, gather=2.0)
+        driving = asyncio.create_task(orchestrator.run())
+        await bench.settle()
+        assert worker.running == ["a.1", "b.1", "c.1"]
+        bench.runner.go["a.1"].set()
+        await bench.settle(1.0)
+        assert told.merged == {}, "b and c are coming, and nothing needs a"
+        await bench.settle(2.0)
+        assert list(told.merged) == ["a"], "two seconds are enough"
+        bench.runner.go["c.1"].set()
+        await bench.settle()
+        assert list(told.merged) == ["a", "c"], "d needs it"
+        assert worker.running == ["b.1", "d.1"]
+        bench.runner.go["b.1"].set()
+        await bench.settle()
+        assert "b" not in told.merged
+        bench.runner.go["d.1"].set()
+        await bench.settle()
+        assert {*told.merged} == {*"abcd"}, "nothing more is coming"
+        await driving
+    assert bench.clock.now() - began == 3.0
 
 
 async def test_a_session_without_tasks_is_done_at_once() -> None:
