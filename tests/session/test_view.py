@@ -244,6 +244,23 @@ def entry(key: str, value: bytes = b"x") -> Change:
     return Change(key, Entry(key, value, 1, 1))
 
 
+@pytest.mark.req("T2")
+def test_the_order_of_the_tasks_follows_the_plan_and_the_tasks_there_are() -> None:
+    view = SessionView("s1")
+
+    def shown(*changes: Change, reset: bool = False) -> list[str]:
+        view.apply(Batch(view.revision + 1, reset=reset, changes=[*changes]))
+        return [task.id for task in view.ordered()]
+
+    assert shown(entry("s1/tasks/t1", b"{}"), entry("s1/tasks/t2", b"{}")) == ["t1", "t2"]
+    assert shown(entry("s1/meta", b'{"order": ["t2", "t1"]}')) == ["t2", "t1"]
+    assert shown(entry("s1/tasks/t0", b"{}")) == ["t2", "t1", "t0"]
+    assert shown(Change("s1/tasks/t2", None)) == ["t1", "t0"]
+    assert shown(entry("s1/tasks/t9", b"{}"), reset=True) == ["t9"]
+    view.ordered().clear()
+    assert [task.id for task in view.ordered()] == ["t9"]
+
+
 @pytest.mark.security(15)
 @pytest.mark.req("T2")
 def test_a_stray_key_is_neither_a_task_nor_an_attempt() -> None:
