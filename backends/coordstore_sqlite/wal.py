@@ -19,6 +19,8 @@ __all__ = ["WriteAheadLog"]
 _HEADER: Final = 32
 _FRAME: Final = 24
 _FAR: Final = 4
+_LOOKS: Final = 8
+"""One in so many times the file is looked into while its length stays: until it grows, the log fits in it."""
 
 
 class WriteAheadLog:
@@ -33,6 +35,8 @@ class WriteAheadLog:
         self._salts = b""
         self._from = 0
         self._step = 1
+        self._size = 0
+        self._asked = 0
 
     def due(self, limit: int) -> bool:
         """Tell whether it is longer than so many bytes; after a checkpoint, whether it has grown by a quarter of that.
@@ -40,8 +44,13 @@ class WriteAheadLog:
         Raises:
             OSError: It cannot be read.
         """
-        if self._path.stat().st_size < limit:
+        size = self._path.stat().st_size
+        if size < limit:
             return False
+        self._asked += 1
+        if size == self._size and self._asked % _LOOKS:
+            return False
+        self._size = size
         handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             header = os.pread(handle, _HEADER, 0)

@@ -116,9 +116,19 @@ class LeaseFile(LockedFile):
         Raises:
             Unavailable: The file cannot be locked or read.
         """
+        # Whoever ends a lease holds the store's lock, so one that is seen alive needs no lock of this file.
+        if self._seen_alive(lease):
+            return True
         with self._locked():
             found = self._find(lease)
             return found is not None and found[1].alive(self._now())
+
+    def _seen_alive(self, lease: int) -> bool:
+        place, slot = self._places.get(lease), None
+        with contextlib.suppress(OSError):  # another thread opens the file anew
+            if place is not None and self.at_path():
+                slot = _parse(os.pread(self.fd, _SIZE, place * _SIZE))
+        return slot is not None and slot.id == lease and slot.alive(self._now())
 
     def live(self) -> list[LeaseSlot]:
         """Return the leases that have not ended, by id; the due ones among them are not swept yet.

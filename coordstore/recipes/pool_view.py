@@ -7,8 +7,10 @@ Everybody who looks at the same revision comes to the same answer, so nobody has
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ class PoolView:
             folder, _, name = key[len(prefix) + 1 :].partition("/")
             folders.setdefault(folder, {})[name] = entry
         self.holders = {name: entry.value.decode() for name, entry in folders.get("slots", {}).items()}
-        self.used = {name: _told(entry) for name, entry in folders.get("used", {}).items()}
+        self.used = {name: _told(entry.value) for name, entry in folders.get("used", {}).items()}
         self.agents = {name: self._agent(name, entry) for name, entry in folders.get("agents", {}).items()}
         line = sorted((_rank(entry), entry.key) for entry in folders.get("queue", {}).values())
         self.waiting = {key: Request.from_json(entries[key].value) for _, key in line}
@@ -147,19 +149,20 @@ class PoolView:
         return slot.create_revision if slot else 0
 
     def _agent(self, name: str, entry: Entry) -> Agent:
-        told, used = _told(entry), self.used.get(name, {})
+        told, used = _told(entry.value), self.used.get(name, {})
         can, holder = frozenset(told["capabilities"]), self.holders.get(name)
         count, busy = used.get("reserved", 0), used.get("busy", 0.0)
         return Agent(name, can, told["complexity"], told["since"], holder, count, busy)
 
 
-def _told(entry: Entry) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(entry.value.decode())
-    return found
+@functools.lru_cache(maxsize=4096)
+def _told(value: bytes) -> Mapping[str, Any]:
+    """Return what a record tells; a pool is read at each request, and most of it is as it was."""
+    return MappingProxyType(json.loads(value.decode()))
 
 
 def _rank(entry: Entry) -> tuple[int, int]:
-    return -_told(entry)["priority"], entry.create_revision
+    return -_told(entry.value)["priority"], entry.create_revision
 
 
 def _best(free: Collection[Agent], request: Request) -> str | None:
