@@ -113,6 +113,19 @@ def test_all_handles_see_one_table(leases: LeaseFile, open_leases: Callable[...,
         leases.renew(mine)
 
 
+def test_a_slot_that_another_lease_took_over_says_nothing_of_the_former(
+    leases: LeaseFile, open_leases: Callable[..., LeaseFile]
+) -> None:
+    other, mine = open_leases(), leases.grant(10)
+    assert leases.is_live(mine)
+    other.mark_due((), revoked=(mine,))
+    other.settle()
+    theirs = other.grant(10)
+    assert leases.path.stat().st_size == 128, "in the same slot"
+    assert not leases.is_live(mine)
+    assert leases.is_live(theirs)
+
+
 def test_another_stores_file_is_begun_anew(leases: LeaseFile, open_leases: Callable[..., LeaseFile]) -> None:
     lease = leases.grant(10)
     other = open_leases(secrets.token_hex(16))

@@ -53,6 +53,22 @@ def test_a_log_that_was_begun_anew_is_short_though_its_file_is_long(tmp_path: Pa
 
 
 @pytest.mark.req("S13")
+def test_a_log_that_grows_long_within_its_file_is_found_due_soon(tmp_path: Path) -> None:
+    with closing(_connect(tmp_path / "t.db")) as database:
+        database.execute("CREATE TABLE t (data)")
+        log = WriteAheadLog(tmp_path / "t.db-wal")
+        _write(database, 4 * LIMIT)
+        assert log.due(LIMIT)
+        log.checkpointed(_checkpoint(database), LIMIT)
+        length = (tmp_path / "t.db-wal").stat().st_size
+        _write(database, 10)
+        assert [log.due(LIMIT) for _ in range(10)] == [False] * 10
+        _write(database, 2 * LIMIT)
+        assert (tmp_path / "t.db-wal").stat().st_size == length
+        assert any(log.due(LIMIT) for _ in range(8))
+
+
+@pytest.mark.req("S13")
 def test_while_a_reader_keeps_the_log_from_being_begun_anew_it_is_due_again_only_a_quarter_later(
     tmp_path: Path,
 ) -> None:
