@@ -16,6 +16,7 @@ from coordstore.errors import CoordError, Fenced, LeaseLost
 from coordstore.model import Check, Delete
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from coordstore.model import Put
@@ -103,14 +104,18 @@ class Held:
     async def _leave(self) -> None:
         """Remove the key, and write what is to be written with that."""
         with contextlib.suppress(*((CoordError,) if self._own else (Fenced,))):
+            writes: list[Put | Delete] = [Delete(self.key), *self.last_words()]
             try:
-                await self._store.transact([Delete(self.key), *self.last_words()], fence=self.fence)
+                self.left(writes, await self._store.transact(writes, fence=self.fence))
             except LeaseLost:  # what the words hang on is gone: nobody will read them
                 await self._store.delete(self.key, fence=self.fence)
 
     def last_words(self) -> list[Put]:
         """Return what is written in the transaction that releases."""
         return []
+
+    def left(self, writes: Iterable[Put | Delete], revision: int) -> None:
+        """Take note of the transaction that released."""
 
     async def __aenter__(self) -> Self:
         """Begin to guard the body."""

@@ -1,18 +1,22 @@
 """A pool of agents: each held by one at a time, given to the first in line whom it fits, back when its holder ends.
 
 Who waits watches the pool, works out from each revision who gets whom (`PoolView`), and takes its agent in one
-transaction once that is its turn: so the only requests that follow a release are those of who is next.
+transaction once that is its turn: so the only requests that follow a release are those of who is next. Who is alone
+there need not even look (`Memory`): to reserve and to release are a transaction each.
 """
 
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from coordstore.errors import Busy, Conflict, Fenced, InvalidKey, LeaseLost
+from coordstore.model import Check, Put
 from coordstore.names import is_segment
 from coordstore.recipes.base import Holding
 from coordstore.recipes.held import Held
+from coordstore.recipes.pool_memory import Memory
 from coordstore.recipes.pool_view import Agent, PoolEvent, PoolView, Request
 from coordstore.recipes.reservation import Reservation, Taking
 from coordstore.recipes.waiting import check_wait, to_the_end, views, wall_time
@@ -29,6 +33,10 @@ class Pool(Holding):
     """A pool; see `Holding` for its arguments."""
 
     kind: ClassVar[str] = "pool"
+
+    @cached_property
+    def _memory(self) -> Memory:
+        return Memory(self.prefix)
 
     async def register(self, agent: str, capabilities: Iterable[str] = (), complexity: int = 0) -> Held:
         """Add an agent; it goes when what is returned is released or lost (who holds it then goes on).
@@ -50,7 +58,7 @@ class Pool(Holding):
         async def add(lease: Lease) -> tuple[str, int]:
             key = f"{self.prefix}/agents/{agent}"
             try:
-                return key, await self.store.create(key, record.to_json(), lease)
+                return key, await self._arrive(Put(key, record.to_json(), lease))
             except Conflict as conflict:
                 message = f"pool {self.name} has an agent {agent} already: take another name"
                 raise Busy(message) from conflict
@@ -74,14 +82,18 @@ class Pool(Holding):
         """
         request = Request(frozenset(needs), complexity, priority, self.owner)
         check_wait(wait)
+        remembered = self._memory.recall(request)
         while True:
-            view = await self.view()
-            agent = view.assigned(request)
+            view = remembered or await self.view()
+            agent = view.assigned(request, besides=self._memory.asked)
             if agent is None:
                 break
             try:
-                return await self._take_at_once(view, agent)
+                with self._memory.asking(agent):
+                    return await self._take_at_once(view, agent)
             except Conflict:
+                remembered = None
+                self._memory.forget()
                 self._counters["overtaken"] += 1
         if wait == 0:
             self._counters["refused"] += 1
@@ -91,7 +103,9 @@ class Pool(Holding):
     async def view(self) -> PoolView:
         """Return the pool as it stands: agents, how much they are used, and who waits."""
         listing = await self.store.list(f"{self.prefix}/")
-        return PoolView(self.prefix, {entry.key: entry for entry in listing.entries})
+        view = PoolView(self.prefix, {entry.key: entry for entry in listing.entries})
+        self._memory.saw(view)
+        return view
 
     async def events(self) -> AsyncGenerator[PoolEvent]:
         """Yield what changes, also when a holder died; at first, what is there."""
@@ -110,18 +124,25 @@ class Pool(Holding):
             return taking.slot, await taking.take(self.store, lease, self.owner)
 
         held = await self.begin(take, Reservation)
-        held.got(taking, held.token)
+        held.got(taking, held.token, self._memory)
         self._counters["acquired"] += 1
         return held
 
     async def _stand_in_line(self, request: Request, wait: float | None) -> Reservation:
+        self._memory.forget()
+
         async def get_in_line(lease: Lease) -> tuple[str, int]:
             key = self.new_key("queue")
-            return key, await self.store.create(key, request.to_json(), lease)
+            return key, await self._arrive(Put(key, request.to_json(), lease))
 
         held = await self.begin(get_in_line, Reservation)
         await self.until(held, self._turn(held), wait, f"a fitting agent of pool {self.name}")
         return held
+
+    async def _arrive(self, record: Put) -> int:
+        """Make the record of an agent or of a place in line; who goes by what was before looks again."""
+        last = Put(f"{self.prefix}/last", record.key.encode())
+        return await self.store.transact([record, last], [Check(record.key, revision=0)])
 
     async def _turn(self, held: Reservation) -> None:
         """Return once an agent is ours, and the place in line with that gone."""
@@ -140,7 +161,7 @@ class Pool(Holding):
         """Take what is ours by the view; tell whether the view was right."""
         request = taking.take(self.store, held.lease, self.owner, held)
         try:
-            await to_the_end(request, lambda token: held.got(taking, token))
+            await to_the_end(request, lambda token: held.got(taking, token, self._memory))
         except (Conflict, Fenced):
             return False  # it was behind: the next one tells
         return True

@@ -119,9 +119,15 @@ class PoolView:
         line = sorted((_rank(entry), entry.key) for entry in folders.get("queue", {}).values())
         self.waiting = {key: Request.from_json(entries[key].value) for _, key in line}
 
-    def assigned(self, request: Request | None = None, key: str = "") -> str | None:
-        """Return the agent that is next for a request: of one in line by its key, or of one behind all in it."""
-        free = {name: agent for name, agent in self.agents.items() if agent.holder is None}
+    def assigned(self, request: Request | None = None, key: str = "", *, besides: Collection[str] = ()) -> str | None:
+        """Return the agent that is next for a request: of one in line by its key, or of one behind all in it.
+
+        Args:
+            request: What is asked, of one who is not in line.
+            key: The place in line.
+            besides: Agents that are not to be had, although they look free.
+        """
+        free = {name: agent for name, agent in self.agents.items() if agent.holder is None and name not in besides}
         line = {**self.waiting, "": request} if request else self.waiting
         for place, asked in sorted(line.items(), key=lambda item: -item[1].priority):
             found = _best(free.values(), asked)
@@ -129,6 +135,11 @@ class PoolView:
                 return found
             free.pop(found or "", None)
         return None
+
+    def has_first_choice(self, request: Request, besides: Collection[str]) -> bool:
+        """Tell whether nobody is in line and the best of all that fit a request, held ones too, is free."""
+        best = _best([agent for name, agent in self.agents.items() if name not in besides], request)
+        return best is not None and self.agents[best].holder is None and not self.waiting
 
     def events_since(self, before: PoolView) -> list[PoolEvent]:
         """Return what has changed since an earlier view."""

@@ -9,7 +9,10 @@ from coordstore.model import Check, Delete, Put
 from coordstore.recipes.held import Held
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from coordstore.model import HasId
+    from coordstore.recipes.pool_memory import Memory
     from coordstore.recipes.pool_view import PoolView
     from coordstore.store import Clock, CoordStore, Lease
 
@@ -26,16 +29,23 @@ class Reservation(Held):
     plain = False
     agent = ""
     _taking: Taking
+    _memory: Memory
     _since = 0.0
 
-    def got(self, taking: Taking, token: int) -> None:
+    def got(self, taking: Taking, token: int, memory: Memory) -> None:
         """Take note of what is held now, instead of a place in line."""
-        self._taking, self._since = taking, taking.clock.now()
+        self._taking, self._since, self._memory = taking, taking.clock.now(), memory
+        memory.wrote(taking.writes, token)
         self.agent, self.key, self.token = taking.agent, taking.slot, token
 
     def last_words(self) -> list[Put]:
         """Return the account of how much the agent was used."""
         return [self._taking.account(self._taking.clock.now() - self._since)] if self.agent else []
+
+    def left(self, writes: Iterable[Put | Delete], revision: int) -> None:
+        """Remember how the pool was left."""
+        if self.agent:
+            self._memory.wrote(writes, revision)
 
 
 class Taking:
@@ -57,6 +67,9 @@ class Taking:
         self._known = view.agents[agent]
         used = view.entries.get(self._used)
         self._used_at = used.revision if used else 0
+        last = view.entries.get(f"{prefix}/last")
+        self._arrivals = Check(f"{prefix}/last", revision=last.revision if last else 0)
+        self.writes: list[Put | Delete] = []
 
     def account(self, seconds: float) -> Put:
         """Return the write of how often and how long the agent was used; it goes when the agent does."""
@@ -71,12 +84,14 @@ class Taking:
             Conflict: The view was behind.
             Fenced: The place in line is gone.
         """
-        writes: list[Put | Delete] = [Put(self.slot, owner.encode(), lease), self.account(0)]
-        if place is not None:
-            writes.append(Delete(place.key))
+        self.writes = [Put(self.slot, owner.encode(), lease), self.account(0)]
         checks = [
             Check(self.slot, revision=0),  # nobody holds it
             Check(self._entry.key, revision=self._entry.revision),  # it is there, and can what we saw
             Check(self._used, revision=self._used_at),  # and nobody held it since we looked
         ]
-        return await store.transact(writes, checks, fence=place.fence if place else None)
+        if place is None:
+            checks.append(self._arrivals)  # and nobody came whose turn is before ours
+        else:
+            self.writes.append(Delete(place.key))
+        return await store.transact(self.writes, checks, fence=place.fence if place else None)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coordstore.errors import Busy, Fenced, InvalidKey
+from coordstore.model import Put
+from coordstore.recipes.pool import Request
 from tests.recipes.lines import nothing_stays
 from tests.recipes.world import collect
 
@@ -206,6 +208,91 @@ async def pool_tells_what_happens_and_how_much_each_was_used(world: World, kit: 
     assert agent.reserved == 1
     assert agent.busy >= 0.19
     assert 0 < agent.utilisation(agent.since + 2 * agent.busy) <= 0.51
+
+
+class Counting:
+    """A store of which the requests of a pool are counted."""
+
+    def __init__(self, store: Any) -> None:
+        self.store, self.requests = store, 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.requests += name in {"list", "transact", "watch"}
+        return getattr(self.store, name)
+
+
+async def alone(world: World, kit: Kit, *agents: tuple[str, tuple[str, ...], int]) -> tuple[Any, Counting]:
+    """Return a pool whose user has found twice that nobody else uses it."""
+    store = Counting(await world.open())
+    await register(kit, store, *agents)
+    pool = kit.Pool(store, "p")
+    for _ in range(2):
+        await (await pool.reserve(wait=0)).release()
+    return pool, store
+
+
+async def pool_is_not_looked_at_by_who_is_alone_there(world: World, kit: Kit) -> None:
+    pool, store = await alone(world, kit, ("a", (), 0), ("b", (), 0))
+    store.requests = 0
+    names = set()
+    for _ in range(4):
+        async with await pool.reserve(wait=0) as held:
+            names.add(held.agent)
+    assert store.requests == 8, "a transaction to reserve, one to release"
+    assert names == {"a", "b"}
+    assert sorted(agent.reserved for agent in (await pool.view()).agents.values()) == [3, 3]
+
+
+async def pool_is_looked_at_again_when_others_come(world: World, kit: Kit) -> None:
+    pool, store = await alone(world, kit, ("a", (), 0))
+    other = kit.Pool(await world.open(), "p")
+    for _ in range(3):
+        await (await other.reserve(wait=0)).release()
+        store.requests = 0
+        await (await pool.reserve(wait=0)).release()
+    assert store.requests == 3, "who is not alone looks first, and is not refused"
+    held = await other.reserve(wait=0)
+    with pytest.raises(Busy, match="limit 1/1 reached"):
+        await pool.reserve(wait=0)
+    await held.release()
+
+
+async def pool_is_not_taken_past_who_got_in_line_unseen(world: World, kit: Kit) -> None:
+    pool, store = await alone(world, kit, ("a", (), 0))
+    async with await store.grant(60) as lease:
+        # Somebody has asked and was stopped before it could take what is its own.
+        stopped = kit.Pool(await world.open(), "p", lease=lease)
+        await stopped._arrive(Put("@pool/p/queue/0", Request(owner="stopped").to_json(), lease))
+        with pytest.raises(Busy):
+            await pool.reserve(wait=0)
+    assert (await pool.reserve(wait=0)).agent == "a"
+
+
+async def pool_takes_the_least_that_is_enough_of_who_came_or_was_freed_unseen(world: World, kit: Kit) -> None:
+    store = await world.open()
+    await register(kit, store, ("middle", (), 2))
+    held = await kit.Pool(store, "p").reserve(wait=0)
+    pool, _ = await alone(world, kit, ("big", (), 3))
+    await held.release()
+    for _ in range(3):
+        async with await pool.reserve(wait=0) as one:
+            assert one.agent == "middle", "it was held when the pool was looked at"
+    await register(kit, store, ("small", (), 1))
+    assert (await pool.reserve(wait=0)).agent == "small", "it was not there when the pool was looked at"
+
+
+async def pool_gives_each_of_many_requests_at_once_another(world: World, kit: Kit) -> None:
+    names = "abcdefgh"
+    pool, store = await alone(world, kit, *((name, (), 0) for name in names))
+    for _ in range(3):
+        store.requests = 0
+        held = await asyncio.gather(*(pool.reserve(wait=0) for _ in names))
+        assert sorted(one.agent for one in held) == list(names)
+        await asyncio.gather(*(one.release() for one in held))
+    assert store.requests == 2 * len(names)
+    assert not pool.statistics().get("overtaken")
+    answers = await asyncio.gather(*(pool.reserve(wait=0) for _ in range(9)), return_exceptions=True)
+    assert [type(one) for one in answers if isinstance(one, BaseException)] == [Busy], "eight of eight, one gets none"
 
 
 POOL = [value for name, value in list(globals().items()) if name.startswith("pool_")]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from coordstore import recipes
 from coordstore.errors import Fenced, OutcomeUnknown
 from coordstore.model import Delete, Put
-from coordstore.recipes import delivery, held, inbox, letter, looking, pool_view, reservation
+from coordstore.recipes import delivery, held, inbox, letter, looking, pool_memory, pool_view, reservation
 from coordstore.recipes.waiting import by_age
 from tests.recipes import agents, lines, meeting, notes, post
 from tests.recipes.world import Kit
@@ -362,6 +362,40 @@ def pool_that_falls_back_on_any_free_agent(patch: pytest.MonkeyPatch) -> Kit:
 @caught_by(agents.pool_takes_the_least_that_is_enough)
 def pool_that_wastes_its_best(patch: pytest.MonkeyPatch) -> Kit:
     patch.setattr(pool_view, "_best", lambda free, asked: min((a.name for a in free if a.fits(asked)), default=None))
+    return Kit()
+
+
+@caught_by(agents.pool_is_not_taken_past_who_got_in_line_unseen)
+def pool_that_is_taken_past_the_line(patch: pytest.MonkeyPatch) -> Kit:
+    return _unchecked(patch, lambda check: not check.key.endswith("/last"))
+
+
+@caught_by(agents.pool_takes_the_least_that_is_enough_of_who_came_or_was_freed_unseen)
+def pool_that_does_not_see_who_came(patch: pytest.MonkeyPatch) -> Kit:
+    return _unchecked(patch, lambda check: not check.key.endswith("/last"))
+
+
+@caught_by(agents.pool_takes_the_least_that_is_enough_of_who_came_or_was_freed_unseen)
+def pool_that_goes_by_what_was_free(patch: pytest.MonkeyPatch) -> Kit:
+    patch.setattr(pool_view.PoolView, "has_first_choice", lambda self, request, besides: True)
+    return Kit()
+
+
+@caught_by(agents.pool_is_looked_at_again_when_others_come)
+def pool_that_thinks_it_is_alone(patch: pytest.MonkeyPatch) -> Kit:
+    sound = pool_memory.Memory.saw
+
+    def saw(self: Any, view: Any) -> None:
+        sound(self, view)
+        self._alone = True
+
+    patch.setattr(pool_memory.Memory, "saw", saw)
+    return Kit()
+
+
+@caught_by(agents.pool_gives_each_of_many_requests_at_once_another)
+def pool_whose_requests_run_into_each_other(patch: pytest.MonkeyPatch) -> Kit:
+    patch.setattr(pool_memory.Memory, "asking", lambda self, agent: nullcontext())
     return Kit()
 
 
