@@ -18,6 +18,7 @@ import pytest
 from tests.modelserver.script import Call, Fail, Run, Say, Script, Step, Write
 from tests.modelserver.server import ModelServer
 from tests.run.conftest import Place
+from tests.run.test_talking import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,13 +48,16 @@ class Arena:
         self.model.scripts.append(Script(f"/{task}.1", [step]))
 
     def run(self, tasks: dict[str, dict[str, Any]]) -> Any:
+        process = self.start(tasks)
+        out, err = process.communicate(timeout=200)
+        return process.returncode, out, err
+
+    def start(self, tasks: dict[str, dict[str, Any]]) -> Any:
         rows = [{"id": name, "prompt": f"do {name}", "writes": [f"{name}.txt"], **task} for name, task in tasks.items()]
         plan = self.place.folder / "plan.json"
         plan.write_text(json.dumps({"goal": "test", "tasks": rows}))
         path = f"{PROGRAMS}/node_modules/.bin:{PROGRAMS}/python/bin:{os.environ['PATH']}"
-        process = self.place.start("run", plan, "--session", "s", "--allow-unproven", PATH=path)
-        out, err = process.communicate(timeout=200)
-        return process.returncode, out, err
+        return self.place.start("run", plan, "--session", "s", "--allow-unproven", PATH=path)
 
     def events(self, agent: str) -> list[dict[str, Any]]:
         done = self.place.coord("events", "s", "--json")
@@ -202,6 +206,19 @@ def test_the_probe_tells_agents_that_can_from_those_that_cannot(arena: Arena) ->
     assert done.out.count(": proven (") == 3
     arena.model.scripts[:] = [Script("/probe.1", [Say("I have written the file.")])]
     assert "codex: failed: its agent exited" in arena.place.coord("profiles", "probe", "codex", PATH=path).out
+
+
+@pytest.mark.req("R7")
+def test_an_agent_hears_what_is_sent_to_it_while_it_works(arena: Arena) -> None:
+    arena.model.scripts.append(Script("mind the gap", [SUBMIT, Write("claude.txt", "heard"), Say("Done.")]))
+    arena.play("claude", Run("sleep 8"), Write("claude.txt", "deaf"))
+    run = arena.start({"claude": {"agent": "claude"}})
+    until(lambda: bool(arena.model.asked))
+    assert arena.place.coord("send", "s", "claude", "mind the gap").code == 0
+    out, err = run.communicate(timeout=200)
+    assert run.returncode == 0, (out, err, arena.place.tasks())
+    assert arena.place.show("claude.txt").strip() == "heard"
+    assert not arena.alive()
 
 
 @pytest.mark.req("W5", "T4", "C2")

@@ -332,6 +332,7 @@ def reap(world: World) -> None:
     """Take note of processes that have ended."""
     for process in [process for process in world.processes if process.task.done()]:
         world.processes.remove(process)
+        world.dead.add(process.pid)  # its last words may not have been heard, its end is
         error = None if process.task.cancelled() else process.task.exception()
         if error is not None and not isinstance(error, EXPECTED):
             world.surprises.append(error)

@@ -12,6 +12,7 @@ from coordstore_orchestrator.worker.process import (
     AgentProcess,
     Capture,
     Guardian,
+    Inlet,
     ProcessIdentity,
     find_marked,
     is_alive,
@@ -61,7 +62,7 @@ class Bench:
         return Capture(self.folder / (folder or f"logs-{self._count}"), on_line=self._hear)
 
     async def start(
-        self, argv: Sequence[str], *, stdin: Path | None = None, cwd: str = ".", logs: str | None = None
+        self, argv: Sequence[str], *, stdin: Path | Inlet | None = None, cwd: str = ".", logs: str | None = None
     ) -> AgentProcess:
         capture = self.capture(logs)
         return await self.guardian.spawn(

@@ -79,6 +79,7 @@ def test_without_landlock_an_agent_runs_unconfined_and_it_is_told(
         files=nothing,
         label="t.1",
         repository=tmp_path / "agents.git",
+        post=nothing,
     )
     taker: Any = Taker()
     bound = Profile(name="bound", argv=("x",), confine=("~/.x", "/data"))

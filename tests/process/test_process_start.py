@@ -7,15 +7,12 @@ import os
 import signal
 import stat
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from coordstore_orchestrator.worker.process import CaptureFailed, Guardian, StartFailed, process_identity
+from coordstore_orchestrator.worker.process import CaptureFailed, Guardian, Inlet, StartFailed, process_identity
 from tests.process.bench import Bench
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.req("W3", "T5")
@@ -72,6 +69,46 @@ async def test_nothing_of_ours_is_inherited(bench: Bench) -> None:
     # Python ignores two itself; what no program may set (libc's own) is the environment's affair.
     ours = signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}
     assert not int(ignored.split()[1], 16) & sum(1 << number - 1 for number in ours)
+
+
+@pytest.mark.req("R7")
+async def test_what_is_written_while_it_runs_arrives_and_then_the_end(bench: Bench) -> None:
+    inlet = Inlet()
+    large = b"x" * 3_000_000
+    agent = await bench.start(["sh", "-c", "read a; echo got $a; wc -c"], stdin=inlet)
+    await inlet.begin()
+    inlet.write(b"one\n")
+    assert await bench.hear() == ["got one"]
+    inlet.write(large)
+    inlet.write(b"two\n")
+    inlet.close()
+    inlet.write(b"too late")
+    assert (await agent.wait()).ok
+    assert bench.lines[-1] == str(len(large) + 4)
+
+
+@pytest.mark.req("R7")
+async def test_an_agent_that_does_not_read_holds_up_nobody_and_leaves_no_pipe(bench: Bench) -> None:
+    before = await asyncio.to_thread(_open_files)
+    inlet = Inlet()
+    agent = await bench.start(["sh", "-c", "exec <&-; echo deaf; sleep 0.2"], stdin=inlet)
+    await inlet.begin()
+    assert await bench.hear() == ["deaf"]
+    for _ in range(10):
+        inlet.write(b"x" * 100_000)
+        await asyncio.sleep(0.01)
+    assert (await agent.wait()).ok
+    inlet.close()
+    unused = Inlet()
+    with pytest.raises(StartFailed):
+        await bench.start(["./nothing-here"], stdin=unused)
+    unused.close()
+    await asyncio.sleep(0)
+    assert await asyncio.to_thread(_open_files) <= before + 1, "a pipe stays open"
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_files_of_agents_have_the_usual_mode_whatever_our_own(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ BUILTIN: Final = (
         output="claude",
         summary="Claude Code",
         argv=(
-            *("claude", "-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"),
+            *("claude", "-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
+            "--dangerously-skip-permissions",
             ("--model", "{model}"),
         ),
         env_allow=(*ANTHROPIC, "ANTHROPIC_*MODEL*", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR", "IS_SANDBOX"),

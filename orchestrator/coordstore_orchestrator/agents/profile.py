@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from coordstore.errors import InvalidArgument
@@ -17,6 +18,9 @@ __all__ = ["INHERITED", "PLACEHOLDERS", "Argument", "Profile", "PromptWay", "env
 
 PromptWay: TypeAlias = Literal["stdin", "file", "argument-file"]
 """How an agent gets its prompt: on stdin; from the file that ``{prompt_file}`` names; told to read that file."""
+
+TALKING: Final = ("--input-format", "stream-json")
+"""The option by which Claude Code and its kin read messages on stdin, each a line of JSON, for as long as they run."""
 
 Argument: TypeAlias = "str | tuple[str, ...]"
 """One argument, or several that are left out together when a placeholder among them has no value."""
@@ -121,6 +125,12 @@ class Profile:
             if None not in group:
                 found += [argument for argument in group if argument is not None]
         return found
+
+    @property
+    def talks(self) -> bool:
+        """Whether it reads messages on stdin while it runs, its task as the first."""
+        given = pairwise(_flat(self.argv))
+        return self.prompt == "stdin" and not self.verbatim and TALKING in given
 
     def stdin(self, prompt_file: Path) -> Path | None:
         """Return the file that the agent reads on stdin; None when a prompt there would confuse it."""

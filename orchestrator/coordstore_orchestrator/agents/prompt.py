@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shlex
@@ -14,7 +15,9 @@ from coordstore.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["compose_prompt", "write_prompt"]
+    from coordstore_orchestrator.agents.profile import Profile
+
+__all__ = ["as_message", "compose_prompt", "stdin_file", "write_prompt"]
 
 INSTALLED: Final = Path(sys.executable).parent / "coord"
 COMMAND: Final = shlex.quote(str(INSTALLED)) if INSTALLED.is_file() else "coord"
@@ -130,3 +133,19 @@ def _report(criteria: Iterable[str]) -> str:
 def _items(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         yield "- " + text.strip().replace("\n", "\n  ")
+
+
+def as_message(text: str) -> bytes:
+    """Return a text as Claude Code and its kin read it with ``--input-format stream-json``: one line of JSON."""
+    content = [{"type": "text", "text": text}]
+    return json.dumps({"type": "user", "message": {"role": "user", "content": content}}).encode() + b"\n"
+
+
+def stdin_file(profile: Profile, prompt: Path) -> Path | None:
+    """Return a file for the stdin of an agent to which nobody talks while it runs; None: it reads none. Blocks."""
+    if not profile.talks:
+        return profile.stdin(prompt)
+    path = prompt.with_suffix(".jsonl")
+    path.touch(mode=0o600)
+    path.write_bytes(as_message(prompt.read_text()))
+    return path

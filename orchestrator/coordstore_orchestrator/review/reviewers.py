@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from coordstore.session.changes import ChangeState
 from coordstore_orchestrator.agents import environment
+from coordstore_orchestrator.agents.prompt import stdin_file
 from coordstore_orchestrator.review.model import Decision
 from coordstore_orchestrator.worker.process import Capture, secret_values
 
@@ -107,7 +108,7 @@ class AgentReviewer:
             self._profile.command(prompt_file=prompt, worktree=tree),
             cwd=tree,
             env=env,
-            stdin=self._profile.stdin(prompt),
+            stdin=await asyncio.to_thread(stdin_file, self._profile, prompt),
             capture=Capture(folder, name="review", secrets=secret_values(env)),
             label="review",
         )

@@ -7,6 +7,7 @@ import logging
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,12 +16,14 @@ from coordstore_orchestrator.agents.output import open_reader
 from coordstore_orchestrator.worker.observe import START, Observer, Sight
 from coordstore_orchestrator.worker.process import Capture, Redactor, StartFailed, landlock, proctree, secret_values
 from coordstore_orchestrator.worker.pulse import PULSE, cpu_seconds
+from coordstore_orchestrator.worker.talk import Talk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.agents import Profile
+    from coordstore_orchestrator.worker.post import Post
     from coordstore_orchestrator.worker.process import AgentProcess, Exit, Guardian
     from coordstore_orchestrator.worker.stop import Stop
 
@@ -74,6 +77,7 @@ class AgentRun:
         files: See `Sight`.
         label: Its name.
         repository: The repository that its branch is in.
+        post: What is sent to it while it runs, if it reads that.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class AgentRun:
         files: Callable[[], Awaitable[tuple[list[str], object]]],
         label: str,
         repository: Path,
+        post: Post,
     ) -> None:
         self._claim = claim
         self._guardian = guardian
@@ -98,6 +103,7 @@ class AgentRun:
         self._files = files
         self._label = label
         self._repository = repository
+        self._post = post
         self._runs = 0
 
     async def run(
@@ -127,26 +133,31 @@ class AgentRun:
         use = _Use()
         sight = Sight(self._files, record.read, use.measure, pulse_of(limits))
         observer = Observer(self._claim, open_reader(profile.output), limits, sight)
-        capture = Capture(self._logs, self._next_name(profile), secrets=secrets, on_line=observer.line)
+        talk = Talk(self._prompt, self._post) if profile.talks else None
+        on_line = partial(talk.hear, observer) if talk else observer.line
+        capture = Capture(self._logs, self._next_name(profile), secrets=secrets, on_line=on_line)
         process = await self._guardian.spawn(
             profile.command(prompt_file=self._prompt, worktree=self._worktree),
             cwd=self._worktree,
             env=env,
-            stdin=profile.stdin(self._prompt),
+            stdin=talk.inlet if talk else profile.stdin(self._prompt),
             capture=capture,
             label=self._label,
             writable=self._writable(profile, env, observer),
         )
         use.begin(process, capture)
-        watching = asyncio.create_task(observer.run(), name=f"observer of {self._label}")
+        beside = [asyncio.create_task(observer.run(), name=f"observer of {self._label}")]
+        if talk is not None:
+            beside.append(asyncio.create_task(talk.run(), name=f"talk with {self._label}"))
         try:
             await started(process, observer)
             found = await wait_for(process, (self._stop, observer.stop), deadline)
         finally:
             if process.running:
                 await asyncio.shield(process.kill())
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
         told = await observer.finish()
         await asyncio.to_thread(record.redact)
         self._check_start(profile, observer, found, capture)

@@ -261,6 +261,7 @@ class _Work:
             files=self._look,
             label=self._agent,
             repository=self._site.repository.agents_path,
+            post=self._post,
         )
         for at, profile in enumerate(profiles):
             self._profile, self._env = profile, self._environment(profile, prompt)

@@ -6,7 +6,8 @@ One ``assistant`` line is one step; its content are texts and tool calls. ``user
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from coordstore.session import events
 from coordstore_orchestrator.agents.output.reader import JsonLines, JsonObject, count, money
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClaudeReader"]
 
+LAST: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"result"')
+
 
 class ClaudeReader(JsonLines):
     """Reads ``stream-json`` as Claude Code writes it."""
@@ -24,6 +27,11 @@ class ClaudeReader(JsonLines):
         super().__init__()
         self._tools: dict[str, str] = {}
         self._message: object = None
+
+    def feed(self, stream: str, line: bytes) -> list[events.Event]:
+        """Take one line; the last one is known by how it begins, for one that is too long is cut."""
+        self.ended = self.ended or (stream == "stdout" and LAST.match(line) is not None)
+        return super().feed(stream, line)
 
     def read(self, found: JsonObject) -> Iterator[events.Event]:
         """Yield what one object tells."""

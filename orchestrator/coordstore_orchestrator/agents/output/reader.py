@@ -44,6 +44,7 @@ class Reader:
         said: The last thing it said.
         unknown: Lines that were not understood.
         last: The last things it said, in full.
+        ended: Whether it has said its last word, though its process may still read its input.
         signs: Signs of life that are worth no event: a piece of an answer that comes bit by bit.
     """
 
@@ -57,6 +58,7 @@ class Reader:
         self.said: str | None = None
         self.unknown = 0
         self.signs = 0
+        self.ended = False
         self.last: deque[str] = deque(maxlen=KEPT)
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from coordstore_orchestrator.worker.process.identity import (
     process_identity,
     signal_process,
 )
+from coordstore_orchestrator.worker.process.inlet import Inlet
 from coordstore_orchestrator.worker.process.redact import Redactor, secret_values
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Guardian",
     "GuardianLost",
     "GuardianStatistics",
+    "Inlet",
     "Leftover",
     "ProcessIdentity",
     "Redactor",

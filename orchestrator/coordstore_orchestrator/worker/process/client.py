@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from coordstore_orchestrator.worker.process.capture import Capture
+    from coordstore_orchestrator.worker.process.inlet import Inlet
 
 __all__ = ["Guardian", "GuardianStatistics"]
 
@@ -109,7 +110,7 @@ class Guardian:
         cwd: Path,
         env: Mapping[str, str],
         capture: Capture,
-        stdin: Path | None = None,
+        stdin: Path | Inlet | None = None,
         label: str,
         writable: Sequence[Path] = (),
     ) -> AgentProcess:
@@ -123,7 +124,7 @@ class Guardian:
             cwd: Where it starts.
             env: Its whole environment; the program is looked for on its PATH.
             capture: Takes its output; one per process.
-            stdin: A file that it reads from; None: it reads nothing.
+            stdin: A file that it reads from, or an inlet, which the caller begins and closes; None: it reads nothing.
             label: A name for people.
             writable: Where alone it, and all that it starts, may write; empty: it is not confined.
 

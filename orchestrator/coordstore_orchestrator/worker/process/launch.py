@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from coordstore_orchestrator.worker.process.errors import StartFailed
+from coordstore_orchestrator.worker.process.inlet import Inlet
 from coordstore_orchestrator.worker.process.plumbing import pack
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Launch:
         argv: The command.
         cwd: Where it starts.
         env: Its whole environment.
-        stdin: A file that it reads from.
+        stdin: A file that it reads from, or what is written to it while it runs.
         capture: Takes its output.
         label: Its name for people.
         writable: Where alone it may write; empty: it is not confined.
@@ -36,7 +37,7 @@ class Launch:
     argv: Sequence[str]
     cwd: Path
     env: Mapping[str, str]
-    stdin: Path | None
+    stdin: Path | Inlet | None
     capture: Capture
     label: str
     writable: Sequence[Path] = ()
@@ -86,6 +87,8 @@ class Launch:
         return pack(executable, folder, len(self.argv), *self.argv, *paths, *pairs)
 
     def _open_input(self) -> int:
+        if isinstance(self.stdin, Inlet):
+            return self.stdin.open()
         try:
             return os.open(self.stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
