@@ -16,7 +16,7 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordstore.errors import Conflict, Fenced, LeaseLost, Trimmed
 from coordstore.model import Change, Entry, Listing, Put, Record
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     Batches = list[tuple[int, list[Change]]]
 
 __all__ = ["Commit", "State", "decide", "decide_delete_prefix", "decide_drop", "decide_end_leases", "decide_trim"]
+
+_MANY: Final = 32
+"""New keys from which on sorting all is faster than to put each in its place."""
 
 
 class Commit(NamedTuple):
@@ -70,7 +73,8 @@ class State:
         self.floor = 0
         self.history: list[Commit] = []
         self._entries: dict[str, Entry] = {}
-        self._order: list[str] = []
+        self._sorted: list[str] = []
+        self._unsorted: list[str] = []
         self._streams: dict[str, _Stream] = {}
         self._log: list[Record] = []
         self._leased: dict[int, set[str]] = {}
@@ -96,8 +100,13 @@ class State:
 
     def change(self, changes: Iterable[Change], revision: int) -> None:
         """Take in what a commit does to the keys, and nothing of its history."""
+        entries, unsorted = self._entries, self._unsorted
         for key, entry in changes:
-            self._set(key, entry)
+            if entry is not None and entry.lease is None and key not in entries:
+                entries[key] = entry  # what nearly all is when a store is opened: no call for each
+                unsorted.append(key)
+            else:
+                self._set(key, entry)
         self.revision = revision
 
     def compact(self, keep: int) -> int:
@@ -114,10 +123,11 @@ class State:
                 del self._leased[old.lease]
         if entry is None:
             del self._entries[key]
-            del self._order[bisect.bisect_left(self._order, key)]
+            order = self._order
+            del order[bisect.bisect_left(order, key)]
             return
         if old is None:
-            bisect.insort(self._order, key)
+            self._unsorted.append(key)
         self._entries[key] = entry
         if entry.lease is not None:
             self._leased.setdefault(entry.lease, set()).add(key)
@@ -129,6 +139,18 @@ class State:
 
     # --- keys -------------------------------------------------------------------------------------------
 
+    @property
+    def _order(self) -> list[str]:
+        """The keys, sorted: new ones are put in their places when somebody asks, many of them at once."""
+        if len(self._unsorted) > _MANY:
+            self._sorted += self._unsorted
+            self._sorted.sort()
+        else:
+            for key in self._unsorted:
+                bisect.insort(self._sorted, key)
+        self._unsorted.clear()
+        return self._sorted
+
     def get(self, key: str) -> Entry | None:
         """Return the entry of a key."""
         return self._entries.get(key)
@@ -136,7 +158,8 @@ class State:
     def keys(self, prefix: str) -> Keys:
         """Return the keys that a prefix covers, sorted."""
         exact, low, high = prefix_bounds(prefix)
-        found = self._order[bisect.bisect_left(self._order, low) : bisect.bisect_left(self._order, high)]
+        order = self._order
+        found = order[bisect.bisect_left(order, low) : bisect.bisect_left(order, high)]
         return [exact, *found] if exact in self._entries else found
 
     def list(self, prefix: str, limit: int | None, after: str | None, keys_only: bool) -> Listing:

@@ -8,8 +8,8 @@ from typing import Final
 
 __all__ = ["main"]
 
-COLLECTED: Final = (50_000, 20, 20)
-"""When garbage is looked for: seldom, as a session of a thousand agents is 50,000 objects, none of which is garbage."""
+COLLECTED: Final = (150_000, 20, 20)
+"""When garbage is looked for: seldom, as a session of a thousand agents is up to 100,000 objects, no garbage."""
 
 
 def main() -> int:
