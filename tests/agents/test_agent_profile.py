@@ -213,3 +213,18 @@ def test_two_profiles_of_one_name_are_an_error(manager: pluggy.PluginManager) ->
     manager.register(Stranger("codex"))
     with pytest.raises(InvalidArgument, match="two plugins have an agent profile 'codex'"):
         known_profiles()
+
+
+@pytest.mark.parametrize(
+    ("argv", "more", "talks"),
+    [
+        (("x", "--input-format", "stream-json"), {}, True),
+        (("x", ("--input-format", "stream-json"), ("-m", "{model}")), {}, True),
+        (("x", "--input-format", "text", "stream-json"), {}, False),
+        (("x", "--output-format", "stream-json"), {}, False),
+        (("x", "--input-format", "stream-json", "{instruction}"), {"prompt": "argument-file"}, False),
+        (("x", "--input-format", "stream-json"), {"verbatim": True}, False),
+    ],
+)
+def test_who_reads_messages_is_known_by_the_option(argv: Any, more: dict[str, Any], talks: bool) -> None:
+    assert Profile(name="x", argv=argv, **more).talks is talks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,26 @@ def test_an_agent_reviews(place: Place) -> None:
     found = listed(place)
     assert (found["x.1"]["state"], found["y.1"]["state"], found["y.1"]["by"]) == ("merged", "rejected", "critic")
     assert "no y, please" in place.tasks()["y"]["reason"]
+
+
+SPOKEN_TO = """
+import json, sys
+lines = sys.stdin.read().splitlines()
+(line,) = lines
+asked = json.loads(line)["message"]["content"][0]["text"]
+open("coord-review.txt", "w").write("approve" if asked.startswith("Review one change.") else "reject")
+"""
+
+
+@pytest.mark.req("R7")
+def test_an_agent_that_reads_messages_is_asked_for_its_review_in_one(place: Place) -> None:
+    script = place.folder / "reviewer.py"
+    script.write_text(SPOKEN_TO)
+    argv = json.dumps([sys.executable, str(script), "--input-format", "stream-json"])
+    (place.repository / "coord.toml").write_text(f"[agents.critic]\nargv = {argv}\n")
+    done = place.run(place.plan({"x": {}}), "--review", "critic", "--allow-unproven")
+    assert done.code == 0, done
+    assert listed(place)["x.1"]["by"] == "critic"
 
 
 def test_unknown_reviewers_and_forges_are_refused_before_anything_starts(place: Place) -> None:
