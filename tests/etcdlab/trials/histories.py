@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from coordstore import open_store
 from coordstore.testing.history import History, Recorder, Shape, check, final_phase, observing, work
@@ -14,7 +14,7 @@ from tests.etcdlab.tally import Tally
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from coordstore import CoordStore
     from tests.etcdlab.cluster import Cluster
@@ -44,7 +44,7 @@ class Plan:
         faults: How many.
         operations: Of each history; when it is over and faults are left, another begins on an empty prefix.
         clients: How many in each.
-        pause: Seconds between faults.
+        pause: Seconds from one fault to the next, also when that is in the next history.
         ttl: Seconds of the clients' leases.
         seed: Decides all choices.
         timeout: Seconds after which a call gives up.
@@ -61,6 +61,24 @@ class Plan:
     known: frozenset[str] = frozenset()
 
 
+class Rhythm:
+    """When the next fault is due: a history may be over in less than the time between two.
+
+    Args:
+        pause: Seconds between faults.
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self.begin()
+
+    def begin(self) -> None:
+        self._due = time.monotonic() + self._pause
+
+    async def wait(self) -> None:
+        await asyncio.sleep(max(self._due - time.monotonic(), 0))
+
+
 @contextlib.asynccontextmanager
 async def rotated(endpoints: str, prefix: str, options: str, count: int = HANDLES) -> AsyncIterator[list[CoordStore]]:
     """Yield handles on one store, each of which begins with another member."""
@@ -73,6 +91,7 @@ async def rotated(endpoints: str, prefix: str, options: str, count: int = HANDLE
 async def under_chaos(cluster: Cluster, endpoints: str, prefix: str, plan: Plan, chaos: Chaos, options: str) -> Tally:
     """Run histories until all faults were made; judge each."""
     tally = Tally()
+    rhythm = Rhythm(plan.pause)
     number = 0
     while tally.trials < plan.faults:
         shape = Shape(
@@ -87,7 +106,7 @@ async def under_chaos(cluster: Cluster, endpoints: str, prefix: str, plan: Plan,
             rotated(endpoints, one, f"timeout={plan.timeout}{options}") as stores,
             rotated(endpoints, one, f"timeout={WAIT}{options}", 2) as watchers,
         ):
-            await one_history(tally, stores, watchers, shape, plan, chaos)
+            await one_history(tally, stores, watchers, shape, breaker(tally, shape, plan, chaos, rhythm), plan, chaos)
         for server in cluster.servers:
             if server.process is not None:
                 # What was judged is of no more use; the next history finds a small database.
@@ -99,10 +118,16 @@ async def under_chaos(cluster: Cluster, endpoints: str, prefix: str, plan: Plan,
 
 
 async def one_history(
-    tally: Tally, stores: list[CoordStore], watchers: list[CoordStore], shape: Shape, plan: Plan, chaos: Chaos
+    tally: Tally,
+    stores: list[CoordStore],
+    watchers: list[CoordStore],
+    shape: Shape,
+    faults: Coroutine[Any, Any, None],
+    plan: Plan,
+    chaos: Chaos,
 ) -> None:
     """Do one history under faults and judge it."""
-    breaking = asyncio.create_task(breaker(tally, shape, plan, chaos))
+    breaking = asyncio.create_task(faults)
 
     async def heal() -> None:
         breaking.cancel()
@@ -133,11 +158,12 @@ async def one_history(
     tally.counts["seconds"] += int(time.monotonic() - began)
 
 
-async def breaker(tally: Tally, shape: Shape, plan: Plan, chaos: Chaos) -> None:
+async def breaker(tally: Tally, shape: Shape, plan: Plan, chaos: Chaos, rhythm: Rhythm) -> None:
     """Make one fault after the other, as long as there are any to make."""
     rng = shape.random("chaos")
     while tally.trials < plan.faults:
-        await asyncio.sleep(plan.pause)
+        await rhythm.wait()
         what = await chaos.trouble(tally.trials, rng)
+        rhythm.begin()
         tally.trials += 1
         tally.counts[what] += 1
