@@ -19,7 +19,7 @@ from coordstore_orchestrator.worker.pulse import PULSE, cpu_seconds
 from coordstore_orchestrator.worker.talk import Talk
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from coordstore.session.claim import Claim
     from coordstore_orchestrator.agents import Profile
@@ -146,18 +146,14 @@ class AgentRun:
             writable=self._writable(profile, env, observer),
         )
         use.begin(process, capture)
-        beside = [asyncio.create_task(observer.run(), name=f"observer of {self._label}")]
-        if talk is not None:
-            beside.append(asyncio.create_task(talk.run(), name=f"talk with {self._label}"))
+        beside = [asyncio.create_task(each.run()) for each in (observer, talk) if each]
         try:
             await started(process, observer)
             found = await wait_for(process, (self._stop, observer.stop), deadline)
         finally:
             if process.running:
                 await asyncio.shield(process.kill())
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await _cancelled(beside)
         told = await observer.finish()
         await asyncio.to_thread(record.redact)
         self._check_start(profile, observer, found, capture)
@@ -194,6 +190,13 @@ class AgentRun:
             said = observer.reader.failed or (observer.errors[-1] if observer.errors else "")
             message = f"{profile.name} did not start: {trouble.advice}" + (f" (it said: {said[:300]})" if said else "")
             raise StartFailed(message)
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Use:
