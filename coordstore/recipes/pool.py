@@ -141,7 +141,7 @@ class Pool(Holding):
 
     async def _arrive(self, record: Put) -> int:
         """Make the record of an agent or of a place in line; who goes by what was before looks again."""
-        last = Put(f"{self.prefix}/last", record.key.encode())
+        last = Put(f"{self.prefix}/last", record.key.encode(), record.lease)
         return await self.store.transact([record, last], [Check(record.key, revision=0)])
 
     async def _turn(self, held: Reservation) -> None:

@@ -1,11 +1,12 @@
 """What a user of a pool still knows of it, so that one who is alone there takes an agent without looking first.
 
 Theory. A view is out of date at once, but to a request that does not matter when, in the transaction that takes the
-agent, (1) nobody has got in line or registered since the view (the key ``last``), and nobody stood in line then;
-(2) the agent is as it was: its record, its account, its slot; (3) of all that fit, free or held, it is the first
-choice. What others did meanwhile with the other agents can only have made those a worse choice: an account counts up.
-So the answer is the one that a look would have given. Where others use the pool, such a request is refused and a look
-follows; then nothing is remembered until a look finds the pool as its user left it.
+agent, (1) nobody has got in line or registered since the view (the key ``last`` is as it was; it goes with whom it
+names, so it must have been there: its absence proves nothing), and nobody stood in line then; (2) the agent is as it
+was: its record, its account, its slot; (3) of all that fit, free or held, it is the first choice. What others did
+meanwhile with the other agents can only have made those a worse choice: an account counts up. So the answer is the
+one that a look would have given. Where others use the pool, such a request is refused and a look follows; then
+nothing is remembered until a look finds the pool as its user left it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Memory:
 
     def recall(self, request: Request) -> PoolView | None:
         """Return the pool as remembered, if what it assigns to a request is what a look would; else None."""
-        if not self._alone:
+        if not self._alone or f"{self._prefix}/last" not in self._entries:
             return None
         view = PoolView(self._prefix, dict(self._entries))
         return view if view.has_first_choice(request, self.asked) else None

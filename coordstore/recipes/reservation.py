@@ -69,6 +69,7 @@ class Taking:
         self._used_at = used.revision if used else 0
         last = view.entries.get(f"{prefix}/last")
         self._arrivals = Check(f"{prefix}/last", revision=last.revision if last else 0)
+        self._marked = last is not None
         self.writes: list[Put | Delete] = []
 
     def account(self, seconds: float) -> Put:
@@ -92,6 +93,8 @@ class Taking:
         ]
         if place is None:
             checks.append(self._arrivals)  # and nobody came whose turn is before ours
+            if not self._marked:  # who came last has gone: so that its absence cannot be taken for no arrival
+                self.writes.append(Put(self._arrivals.key, self._entry.key.encode(), self._entry.lease))
         else:
             self.writes.append(Delete(place.key))
         return await store.transact(self.writes, checks, fence=place.fence if place else None)

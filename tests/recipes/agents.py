@@ -281,6 +281,30 @@ async def pool_takes_the_least_that_is_enough_of_who_came_or_was_freed_unseen(wo
     assert (await pool.reserve(wait=0)).agent == "small", "it was not there when the pool was looked at"
 
 
+async def pool_remembers_although_who_came_last_has_gone_and_leaves_nothing(world: World, kit: Kit) -> None:
+    pool, store = await alone(world, kit, ("a", (), 0))
+    async with await store.grant(60) as lease:
+        gone = await kit.Pool(store, "p", lease=lease).register("b")
+        await gone.release()
+    for _ in range(2):
+        await (await pool.reserve(wait=0)).release()
+    store.requests = 0
+    await (await pool.reserve(wait=0)).release()
+    assert store.requests == 2
+    async with await store.grant(60) as other, await store.grant(60) as last:
+        stopped = kit.Pool(store, "p", lease=other)
+        await stopped._arrive(Put("@pool/p/queue/0", Request(owner="stopped").to_json(), other))
+        await stopped._arrive(Put("@pool/p/queue/1", Request(owner="gone").to_json(), last))
+        await last.revoke()
+        with pytest.raises(Busy):
+            await pool.reserve(wait=0)
+    pool = kit.Pool(store, "q")
+    registered = await pool.register("a")
+    await (await pool.reserve(wait=0)).release()
+    await registered.release()
+    assert not (await store.list("@pool/q")).entries
+
+
 async def pool_gives_each_of_many_requests_at_once_another(world: World, kit: Kit) -> None:
     names = "abcdefgh"
     pool, store = await alone(world, kit, *((name, (), 0) for name in names))

@@ -393,6 +393,18 @@ def pool_that_thinks_it_is_alone(patch: pytest.MonkeyPatch) -> Kit:
     return Kit()
 
 
+@caught_by(agents.pool_remembers_although_who_came_last_has_gone_and_leaves_nothing)
+def pool_that_counts_an_absence_as_no_arrival(patch: pytest.MonkeyPatch) -> Kit:
+    sound = reservation.Taking.__init__
+
+    def init(self: Any, prefix: str, view: Any, agent: str, clock: Any) -> None:
+        sound(self, prefix, view, agent, clock)
+        self._marked = True
+
+    patch.setattr(reservation.Taking, "__init__", init)
+    return Kit()
+
+
 @caught_by(agents.pool_gives_each_of_many_requests_at_once_another)
 def pool_whose_requests_run_into_each_other(patch: pytest.MonkeyPatch) -> Kit:
     patch.setattr(pool_memory.Memory, "asking", lambda self, agent: nullcontext())

@@ -151,15 +151,14 @@ class AgentRun:
             await started(process, observer)
             found = await wait_for(process, (self._stop, observer.stop), deadline)
         finally:
-            if process.running:
-                await asyncio.shield(process.kill())
-            await _cancelled(beside)
+            await _end(process, beside)
+            if talk is not None:
+                talk.close()
         told = await observer.finish()
         await asyncio.to_thread(record.redact)
         self._check_start(profile, observer, found, capture)
-        quiet = capture.statistics().stdout_bytes == 0
-        last = tuple(observer.reader.last)
-        return Ran(profile, found, observer.reader.failed, observer.reader.said, observer.stop, told, quiet, last)
+        reader, quiet = observer.reader, capture.statistics().stdout_bytes == 0
+        return Ran(profile, found, reader.failed, reader.said, observer.stop, told, quiet, tuple(reader.last))
 
     def _next_name(self, profile: Profile) -> str:
         """Return how this run's logs are called: the first run has the plain names."""
@@ -192,11 +191,13 @@ class AgentRun:
             raise StartFailed(message)
 
 
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until they have ended."""
-    for task in tasks:
+async def _end(process: AgentProcess, beside: Sequence[asyncio.Task[None]]) -> None:
+    """End a process and what went on beside it, if they have not ended."""
+    if process.running:
+        await asyncio.shield(process.kill())
+    for task in beside:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*beside, return_exceptions=True)
 
 
 class _Use:

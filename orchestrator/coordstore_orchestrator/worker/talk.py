@@ -36,9 +36,11 @@ class Talk:
         self.inlet = Inlet()
         self._prompt = prompt
         self._post = post
+        self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Tell it its task, then hand over what comes, until cancelled."""
+        """Tell it its task, then hand over what comes, until cancelled or closed."""
+        self._task = asyncio.current_task()
         try:
             await self.inlet.begin()
             self.inlet.write(as_message(await asyncio.to_thread(self._prompt.read_text)))
@@ -46,8 +48,14 @@ class Talk:
         finally:
             self.inlet.close()
 
+    def close(self) -> None:
+        """End its input; what is sent to it from now on stays in its box, for the next attempt if it is the task's."""
+        if self._task is not None:
+            self._task.cancel()
+        self.inlet.close()
+
     def hear(self, observer: Observer, stream: str, line: bytes) -> None:
         """Pass a line of its output on, and end its input when that was its last word."""
         observer.line(stream, line)
         if observer.reader.ended:
-            self.inlet.close()
+            self.close()

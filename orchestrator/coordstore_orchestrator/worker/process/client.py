@@ -152,6 +152,7 @@ class Guardian:
             ended = await agent.begin()
         except BaseException:
             channel.close()  # the keeper sees it and ends what it has started
+            launch.abandon()
             await _to_the_end(asyncio.to_thread(capture.discard))
             raise
         self._agents.add(agent)

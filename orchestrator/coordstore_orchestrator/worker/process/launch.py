@@ -63,6 +63,11 @@ class Launch:
         while self.descriptors:
             os.close(self.descriptors.pop())
 
+    def abandon(self) -> None:
+        """Close what would be written to an agent that does not run."""
+        if isinstance(self.stdin, Inlet):
+            self.stdin.close()
+
     def refusal(self, step: str, number: int) -> StartFailed:
         """Return the error for a start that failed at a step with an error number."""
         sentence = _STEPS.get(step) or _NUMBERS.get(number, "{command!r} cannot start ({said})")
