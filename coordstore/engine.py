@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Commit", "State", "decide", "decide_delete_prefix", "decide_drop", "decide_end_leases", "decide_trim"]
 
-_MANY: Final = 32
-"""New keys from which on sorting all is faster than to put each in its place."""
+_SHARE: Final = 1 / 8
+"""New keys, as a share of those in their places, from which on to sort all is faster than to put each in its place."""
 
 
 class Commit(NamedTuple):
@@ -142,7 +142,7 @@ class State:
     @property
     def _order(self) -> list[str]:
         """The keys, sorted: new ones are put in their places when somebody asks, many of them at once."""
-        if len(self._unsorted) > _MANY:
+        if len(self._unsorted) > _SHARE * len(self._sorted):
             self._sorted += self._unsorted
             self._sorted.sort()
         else:
