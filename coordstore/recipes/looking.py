@@ -93,6 +93,8 @@ async def _sort(mail: Mailbox, found: Look, entry: Entry, letter: Letter, *, cla
         found.due = min(found.due, letter.due - now)
     else:
         found.picked.append((entry, letter))
+        if letter.due:  # refused before: refused again, all that was fetched behind it would have to go back
+            found.blocked.add(letter.sender)
 
 
 async def _bury(mail: Mailbox, entry: Entry, letter: Letter, reason: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordstore.errors import CoordError
+from coordstore.errors import CoordError, OutcomeUnknown
 from coordstore.model import Put
 from coordstore.testing import Clock, MemoryStore
 from coordstore.testing.history import History, Recorder, RecordingStore, Shape, Ticks, check, final_phase
@@ -19,6 +19,7 @@ from coordstore.testing.history.replay import END, complement, earliest, first_i
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from coordstore.model import Committed, Transaction
     from coordstore.testing.history import Operation
 
 SECOND = 10**9
@@ -51,6 +52,34 @@ async def recorder() -> AsyncIterator[Recorder]:
         await one.delete_prefix("x")  # one:8
         await final_phase(store, recorder, Shape())
         yield recorder
+
+
+LOST = "lost on its way, or on its way back"
+
+
+class Doubtful(MemoryStore):
+    """Loses the answers to its first transactions, the first of which it did not even apply."""
+
+    def __init__(self, lost: int) -> None:
+        super().__init__()
+        self.lost = self.left = lost
+
+    async def do_transact(self, txn: Transaction) -> Committed:
+        self.left -= 1
+        if self.left == self.lost - 1:
+            raise OutcomeUnknown(LOST)
+        done = await super().do_transact(txn)
+        if self.left >= 0:
+            raise OutcomeUnknown(LOST)
+        return done
+
+
+async def test_the_last_transaction_is_repeated_until_its_outcome_is_known() -> None:
+    recorder = Recorder()
+    async with Doubtful(3) as store:
+        await final_phase(store, recorder, Shape())
+        assert await store.heads("") == {f"{Shape().root}/end": 3}
+    assert not check(History(recorder.operations)).violations
 
 
 def calls_of(recorder: Recorder) -> dict[str, Operation]:

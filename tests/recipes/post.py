@@ -83,6 +83,27 @@ async def mail_keeps_the_order_of_a_sender_when_one_has_to_wait(world: World, ki
         assert bodies == [("a0", 2), ("a1", 1), ("a2", 1)]
 
 
+async def mail_that_was_refused_is_fetched_alone_of_its_sender(world: World, kit: Kit) -> None:
+    store = await world.open()
+    sender, other = box(world, kit, store, "a"), box(world, kit, store, "b")
+    await sender.send_many("me", ["hard", "a1", "a2"])
+    world.shifted += 1
+    await other.send("me", "b0")
+
+    async def claimed() -> int:
+        return sum(entry.key.endswith("/claim") for entry in (await store.list("s1/mail/me/")).entries)
+
+    async with box(world, kit, store, "me").inbox(prefetch=4) as inbox:
+        message = await inbox.receive(wait=0)
+        assert (message.body, await claimed()) == ("hard", 4)
+        await message.nack("not now", delay=0)
+        assert ((await inbox.receive(wait=0)).body, await claimed()) == ("b0", 1)
+        again = await inbox.receive(wait=0)
+        assert (again.body, await claimed()) == ("hard", 2), "refused again, nothing fetched behind it has to go back"
+        await again.ack()
+        assert ((await inbox.receive(wait=0)).body, await claimed()) == ("a1", 3)
+
+
 async def mail_is_tried_again_and_then_dead(world: World, kit: Kit) -> None:
     store = await world.open()
     mail = box(world, kit, store, "me")

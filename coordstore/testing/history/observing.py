@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from coordstore.errors import OutcomeUnknown
 from coordstore.model import Append, Put
 from coordstore.testing.history.history import FINAL, History
 from coordstore.testing.history.recording import RecordingStore
@@ -87,14 +89,13 @@ async def _follow(store: CoordStore, recorder: Recorder, name: str, prefix: str,
 async def final_phase(store: CoordStore, recorder: Recorder, shape: Shape) -> None:
     """Write a last transaction, read every key and stream from zero, and take the whole log.
 
-    To be called when all clients have ended and all faults are healed, also those that delay a write.
+    To be called when all clients have ended and all faults are healed, also those that delay a write. The last
+    transaction is repeated when its outcome is unknown: a connection may die of a fault after that has ended.
     """
     final = RecordingStore(store, recorder, FINAL)
     mark = f"{END}:{shape.seed}".encode()
-    prefixes = [shape.root, f"{shape.root}/e0"]
-    await final.transact(
-        [Put(f"{prefix}/{END}", mark) for prefix in prefixes], appends=[Append(f"{shape.root}/{END}", mark)]
-    )
+    async with asyncio.timeout(shape.patience):
+        await _end(final, shape, mark)
     await final.list("")
     for stream in await final.heads(""):
         await final.read(stream)
@@ -107,6 +108,15 @@ async def final_phase(store: CoordStore, recorder: Recorder, shape: Shape) -> No
                     break
     except TimeoutError:
         recorder.note(hung=["the final log"])
+
+
+async def _end(final: RecordingStore, shape: Shape, mark: bytes) -> None:
+    for number in itertools.count():
+        value = mark + b".%d" % number  # each its own: a write is known by what it says
+        ends = [Put(f"{prefix}/{END}", value) for prefix in (shape.root, f"{shape.root}/e0")]
+        with contextlib.suppress(OutcomeUnknown):
+            await final.transact(ends, appends=[Append(f"{shape.root}/{END}", value)])
+            return
 
 
 async def run(
