@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Commit", "State", "decide", "decide_delete_prefix", "decide_drop", "decide_end_leases", "decide_trim"]
 
 _SHARE: Final = 1 / 8
-"""New keys, as a share of those in their places, from which on to sort all is faster than to put each in its place."""
+"""Keys that came or went, as a share of those in order, from which on to sort all is faster than to move each."""
+_MOVED_MOST: Final = 4096
+"""Keys beyond the number of those there that may wait to be put in order, where nobody asks for it."""
 
 
 class Commit(NamedTuple):
@@ -74,7 +76,7 @@ class State:
         self.history: list[Commit] = []
         self._entries: dict[str, Entry] = {}
         self._sorted: list[str] = []
-        self._unsorted: list[str] = []
+        self._moved: dict[str, None] = {}
         self._streams: dict[str, _Stream] = {}
         self._log: list[Record] = []
         self._leased: dict[int, set[str]] = {}
@@ -100,13 +102,15 @@ class State:
 
     def change(self, changes: Iterable[Change], revision: int) -> None:
         """Take in what a commit does to the keys, and nothing of its history."""
-        entries, unsorted = self._entries, self._unsorted
+        entries, moved = self._entries, self._moved
         for key, entry in changes:
             if entry is not None and entry.lease is None and key not in entries:
                 entries[key] = entry  # what nearly all is when a store is opened: no call for each
-                unsorted.append(key)
+                moved[key] = None
             else:
                 self._set(key, entry)
+        if len(moved) > _MOVED_MOST + len(entries):
+            self._in_order()
         self.revision = revision
 
     def compact(self, keep: int) -> int:
@@ -123,11 +127,10 @@ class State:
                 del self._leased[old.lease]
         if entry is None:
             del self._entries[key]
-            order = self._order
-            del order[bisect.bisect_left(order, key)]
+            self._moved[key] = None
             return
         if old is None:
-            self._unsorted.append(key)
+            self._moved[key] = None
         self._entries[key] = entry
         if entry.lease is not None:
             self._leased.setdefault(entry.lease, set()).add(key)
@@ -139,34 +142,48 @@ class State:
 
     # --- keys -------------------------------------------------------------------------------------------
 
-    @property
-    def _order(self) -> list[str]:
-        """The keys, sorted: new ones are put in their places when somebody asks, many of them at once."""
-        if len(self._unsorted) > _SHARE * len(self._sorted):
-            self._sorted += self._unsorted
-            self._sorted.sort()
+    def _in_order(self) -> list[str]:
+        """Return the keys, sorted: what came or went is put in order when somebody asks, much of it at once."""
+        entries, order = self._entries, self._sorted
+        if len(self._moved) > _SHARE * len(order):
+            self._sorted = order = [key for key in order if key in entries and key not in self._moved]
+            order += [key for key in self._moved if key in entries]
+            order.sort()
         else:
-            for key in self._unsorted:
-                bisect.insort(self._sorted, key)
-        self._unsorted.clear()
-        return self._sorted
+            for key in self._moved:
+                at = bisect.bisect_left(order, key)
+                there = at < len(order) and order[at] == key
+                if key in entries and not there:
+                    order.insert(at, key)
+                elif key not in entries and there:
+                    del order[at]
+        self._moved.clear()
+        return order
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of a key."""
         return self._entries.get(key)
 
-    def keys(self, prefix: str) -> Keys:
-        """Return the keys that a prefix covers, sorted."""
+    def keys(self, prefix: str, after: str | None = None, most: int | None = None) -> Keys:
+        """Return the keys that a prefix covers, sorted: those behind a key, and so many of them at most."""
         exact, low, high = prefix_bounds(prefix)
-        order = self._order
-        found = order[bisect.bisect_left(order, low) : bisect.bisect_left(order, high)]
-        return [exact, *found] if exact in self._entries else found
+        order = self._in_order()
+        begin, end = bisect.bisect_left(order, low), bisect.bisect_left(order, high)
+        if after is not None:
+            begin = max(begin, bisect.bisect_right(order, after))
+        found = order[begin : end if most is None else min(end, begin + most)]
+        return [exact, *found][:most] if exact in self._entries and (after is None or exact > after) else found
+
+    def has_below(self, name: str) -> bool:
+        """Tell whether there is a key below a name."""
+        _, low, high = prefix_bounds(f"{name}/")
+        order = self._in_order()
+        at = bisect.bisect_left(order, low)
+        return at < len(order) and order[at] < high
 
     def list(self, prefix: str, limit: int | None, after: str | None, keys_only: bool) -> Listing:
         """Return a cut of a prefix; see `CoordStore.list`."""
-        keys = self.keys(prefix)
-        if after is not None:
-            keys = keys[bisect.bisect_right(keys, after) :]
+        keys = self.keys(prefix, after, None if limit is None else limit + 1)
         more = limit is not None and len(keys) > limit
         entries = [self._entries[key] for key in keys[:limit]]
         if keys_only:

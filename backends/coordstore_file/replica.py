@@ -155,7 +155,7 @@ class Replica:
         """Tell whether a name is a folder of the tree: a stream, or something lies below it."""
         if name in self.streams:
             return True
-        return bool(self.names(f"{name}/") or self.keys.keys(f"{name}/"))
+        return bool(self.names(f"{name}/")) or self.keys.has_below(name)
 
     def commits_after(self, revision: int) -> Iterator[Commit] | None:
         """Return the commits above a revision from memory, None when some of them are no more there."""

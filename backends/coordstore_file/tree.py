@@ -157,8 +157,9 @@ class Tree:
         return _Work(revision, keys, gone, records, cleared if durable else {}, more)
 
     def _write(self, work: _Work) -> None:
-        for key in work.gone:
-            self._remove(key)
+        # A folder is looked into once, when all has gone: it may be long.
+        for folder in {self._remove(key) for key in work.gone}:
+            self._prune(folder)
         for key, value in paced(work.keys.items()):
             if value is not None:
                 self._put(key, value)
@@ -207,11 +208,11 @@ class Tree:
         path = self._path(key)
         replace(self._fs, path, self._layout.showing, value, durable=False)
 
-    def _remove(self, key: str) -> None:
+    def _remove(self, key: str) -> str:
+        """Remove a key's file; return the folder that it was in."""
         path = self._path(key)
-        if self._fs.find(path) is not None:
-            self._fs.unlink(path)
-        self._prune(key)
+        self._discard(path)
+        return key if path.name == _VALUE else key.rpartition("/")[0]
 
     def _folder(self, name: str) -> None:
         """Make a folder of the tree; the value of a key that was a file moves into it."""
@@ -230,13 +231,14 @@ class Tree:
     def _prune(self, name: str) -> None:
         """Remove folders that have become empty; one in which only its own value is left becomes a file."""
         while name:
+            with self.journal.mutex:
+                if self.journal.replica.is_folder(name):
+                    return
             path = self._layout.root / name
             found = self._fs.find(path)
             if found is not None and found.kind == "folder":
                 names = self._fs.list(path)
-                with self.journal.mutex:
-                    needed = self.journal.replica.is_folder(name)
-                if needed or set(names) - {_VALUE}:
+                if set(names) - {_VALUE}:
                     return
                 if names:
                     self._fs.rename(path / _VALUE, self._layout.showing)

@@ -10,6 +10,7 @@ import pytest
 
 from coordstore import open_store
 from coordstore.model import Append, Delete, Put
+from coordstore_file._fs import OsFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -202,3 +203,25 @@ async def test_the_tree_of_two_writers_ends_at_the_last_values(path: Path, url: 
     assert found["a"] == b"29"
     (lines,) = (data for name, data in found.items() if name.startswith("s/"))
     assert [json.loads(line)["record"] for line in lines.splitlines()] == list(range(30))
+
+
+async def test_a_folder_is_not_listed_for_each_key_that_goes(
+    opened: Callable[..., Any], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+    real = OsFileSystem.list
+
+    def noting(fs: OsFileSystem, folder: Path) -> list[str]:
+        listed.append(folder)
+        return real(fs, folder)
+
+    async with opened() as store:
+        await store.transact([Put(f"a/b/{n}", b"") for n in range(60)])
+        await store.shown()
+        monkeypatch.setattr(OsFileSystem, "list", noting)
+        for keep in (30, 0):
+            await store.transact([Delete(f"a/b/{n}") for n in range(keep, keep + 30)])
+            await store.shown()
+            assert len(list((path / "a" / "b").glob("*"))) == keep
+        assert not folders(path)
+    assert listed.count(path / "a" / "b") == 1, "only when it may be empty"

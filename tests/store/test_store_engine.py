@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coordstore import engine
 from coordstore.errors import Conflict, Fenced, LeaseLost, Trimmed
-from coordstore.model import Append, Check, Delete, Put, Transaction
+from coordstore.model import Append, Change, Check, Delete, Entry, Put, Transaction
+from coordstore.names import under
 
 pytestmark = pytest.mark.req("S5", "S7")
 
@@ -80,6 +83,46 @@ def test_history_above_the_floor_is_whole(steps: list[tuple[object, ...]], keep:
                 entries.pop(change.key, None)
                 entries |= {change.key: change.entry} if change.entry else {}
         assert sorted(entries) == state.keys("")
+
+
+KEYS = [f"{folder}/{n}" for folder in ("a", "a/b", "a1") for n in range(30)] + ["a", "a/b", "a1"]
+LOOKS = st.tuples(
+    st.sampled_from(["", "a", "a/", "a/b", "a1", "b"]),
+    st.none() | st.integers(1, 40),
+    st.none() | st.sampled_from(KEYS),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from(KEYS), max_size=12, unique=True), st.lists(LOOKS, max_size=2)), max_size=12
+    )
+)
+def test_keys_are_in_order_however_many_came_and_went(
+    rounds: list[tuple[list[str], list[tuple[str, int | None, str | None]]]],
+) -> None:
+    state, here = engine.State(), set()
+    for number, (keys, looks) in enumerate(rounds, 1):
+        state.change(
+            [Change(key, None if key in here else Entry(key, b"", number, number, None)) for key in keys], number
+        )
+        here ^= set(keys)
+        for prefix, limit, after in looks:
+            covered = sorted(key for key in here if under(prefix, key) and (after is None or key > after))
+            found = state.list(prefix, limit, after, keys_only=True)
+            assert [entry.key for entry in found.entries] == covered[:limit]
+            assert found.more is (limit is not None and len(covered) > limit)
+            name = prefix.rstrip("/") or "b"
+            assert state.has_below(name) is any(key.startswith(f"{name}/") for key in here)
+
+
+def test_what_came_and_went_is_not_kept_for_ever() -> None:
+    state = engine.State()
+    for n in range(1, 40_000):
+        state.change([Change(f"k/{n}", Entry(f"k/{n}", b"", n, n, None))], n)
+        state.change([Change(f"k/{n}", None)], n)
+    size = sum(sys.getsizeof(part) for part in vars(state).values())
+    assert size < 1_000_000, "nobody asked for the order, and every key that there ever was is still there"
 
 
 def test_refusals_come_in_order_fence_checks_lease() -> None:
