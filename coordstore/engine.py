@@ -164,8 +164,11 @@ class State:
         """Return the entry of a key."""
         return self._entries.get(key)
 
-    def keys(self, prefix: str, after: str | None = None, most: int | None = None) -> Keys:
-        """Return the keys that a prefix covers, sorted: those behind a key, and so many of them at most."""
+    def keys(self, prefix: str) -> Keys:
+        """Return the keys that a prefix covers, sorted."""
+        return self._covered(prefix, None, None)
+
+    def _covered(self, prefix: str, after: str | None, most: int | None) -> Keys:
         exact, low, high = prefix_bounds(prefix)
         order = self._in_order()
         begin, end = bisect.bisect_left(order, low), bisect.bisect_left(order, high)
@@ -183,7 +186,7 @@ class State:
 
     def list(self, prefix: str, limit: int | None, after: str | None, keys_only: bool) -> Listing:
         """Return a cut of a prefix; see `CoordStore.list`."""
-        keys = self.keys(prefix, after, None if limit is None else limit + 1)
+        keys = self._covered(prefix, after, None if limit is None else limit + 1)
         more = limit is not None and len(keys) > limit
         entries = [self._entries[key] for key in keys[:limit]]
         if keys_only:

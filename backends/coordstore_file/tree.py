@@ -128,7 +128,7 @@ class Tree:
         """Remove the files of a stream that hold no record any more; see `StreamView.clear`."""
         self.streams.clear(name, stream, upto)
         if stream is None:
-            self._prune(name)
+            self._prune([name])
 
     def _work(self, shown: int) -> _Work | None:
         with self.journal.mutex:
@@ -157,9 +157,7 @@ class Tree:
         return _Work(revision, keys, gone, records, cleared if durable else {}, more)
 
     def _write(self, work: _Work) -> None:
-        # A folder is looked into once, when all has gone: it may be long.
-        for folder in {self._remove(key) for key in work.gone}:
-            self._prune(folder)
+        self._prune({self._remove(key) for key in work.gone})
         for key, value in paced(work.keys.items()):
             if value is not None:
                 self._put(key, value)
@@ -228,24 +226,29 @@ class Tree:
             if found is not None and found.kind == "file":
                 self._fs.rename(self._layout.showing, path / _VALUE)
 
-    def _prune(self, name: str) -> None:
-        """Remove folders that have become empty; one in which only its own value is left becomes a file."""
-        while name:
-            with self.journal.mutex:
-                if self.journal.replica.is_folder(name):
-                    return
-            path = self._layout.root / name
-            found = self._fs.find(path)
-            if found is not None and found.kind == "folder":
-                names = self._fs.list(path)
-                if set(names) - {_VALUE}:
-                    return
-                if names:
-                    self._fs.rename(path / _VALUE, self._layout.showing)
-                self._fs.rmdir(path)
-                if names:
-                    self._fs.rename(self._layout.showing, path)
-            name = name.rpartition("/")[0]
+    def _prune(self, folders: Iterable[str]) -> None:
+        """Remove folders that have become empty, and what has become empty by that; each is looked into once."""
+        for name in sorted(folders_of(folders), key=len, reverse=True):
+            if name:
+                self._prune_one(name)
+
+    def _prune_one(self, name: str) -> None:
+        """Remove a folder that has become empty; one in which only its own value is left becomes a file."""
+        with self.journal.mutex:
+            if self.journal.replica.is_folder(name):
+                return
+        path = self._layout.root / name
+        found = self._fs.find(path)
+        if found is None or found.kind != "folder":
+            return
+        names = self._fs.list(path)
+        if set(names) - {_VALUE}:
+            return
+        if names:
+            self._fs.rename(path / _VALUE, self._layout.showing)
+        self._fs.rmdir(path)
+        if names:
+            self._fs.rename(self._layout.showing, path)
 
     def _remove_strays(self, folder: str, keys: set[str], streams: set[str], revision: int) -> None:
         """Remove what looks like a key or a stream and is none; other files of a person stay."""
@@ -292,7 +295,7 @@ def _is_name(text: str) -> bool:
 
 
 def folders_of(names: Iterable[str]) -> set[str]:
-    """Return the folders that lead to streams, the topmost (the root) included."""
+    """Return the folders that lead to names, these and the topmost (the root) included."""
     found = {""}
     for name in names:
         while name not in found:

@@ -218,10 +218,27 @@ async def test_a_folder_is_not_listed_for_each_key_that_goes(
     async with opened() as store:
         await store.transact([Put(f"a/b/{n}", b"") for n in range(60)])
         await store.shown()
+        await store.transact([Put(f"a/b/{n}/c", b"") for n in range(60)])
+        await store.transact([Delete(f"a/b/{n}/c") for n in range(60)])  # as claims of messages are: never seen
         monkeypatch.setattr(OsFileSystem, "list", noting)
+        await store.shown()
+        assert listed.count(path / "a" / "b") == 0, "it is known to be in use"
         for keep in (30, 0):
             await store.transact([Delete(f"a/b/{n}") for n in range(keep, keep + 30)])
             await store.shown()
             assert len(list((path / "a" / "b").glob("*"))) == keep
         assert not folders(path)
-    assert listed.count(path / "a" / "b") == 1, "only when it may be empty"
+    assert listed.count(path / "a" / "b") == 1, "once, when nothing in the store is below it any more"
+
+
+async def test_folders_go_with_all_that_was_in_them_whichever_is_removed_first(
+    opened: Callable[..., Any], path: Path
+) -> None:
+    names = [f"a/{n}/b/{m}" for n in range(6) for m in range(5)]
+    async with opened() as store:
+        await store.transact([Put(name, b"") for name in names])
+        await store.shown()
+        assert len(folders(path)) == 13
+        await store.transact([Delete(name) for name in names])
+        await store.shown()
+        assert not folders(path)

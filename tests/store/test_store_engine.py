@@ -101,7 +101,8 @@ LOOKS = st.tuples(
 def test_keys_are_in_order_however_many_came_and_went(
     rounds: list[tuple[list[str], list[tuple[str, int | None, str | None]]]],
 ) -> None:
-    state, here = engine.State(), set()
+    state = engine.State()
+    here: set[str] = set()
     for number, (keys, looks) in enumerate(rounds, 1):
         state.change(
             [Change(key, None if key in here else Entry(key, b"", number, number, None)) for key in keys], number
