@@ -164,7 +164,11 @@ def test_three_agents_work_at_the_same_time_and_all_lands(arena: Arena) -> None:
 GONE_WRONG: dict[str, tuple[dict[str, float], Sequence[Step], str]] = {
     # mini does so many steps between two looks that its loop may be seen before the limit.
     "loops": ({"steps": 4, "deadline": 120}, [Run("ls")], "stopped after its limit of 4 steps|the same tool call"),
-    "errors": ({"idle": 12, "deadline": 120}, [Fail(500)], "stopped after 12 s without|exited with status|says that"),
+    "errors": (
+        {"idle": 12, "deadline": 120},
+        [Fail(500)],
+        "stopped after 12 s without|exited with status|says that|errors in a row",
+    ),
     "talks": ({"steps": 4, "deadline": 120}, [Say("Let me think about it.")], "changed nothing|RepeatedFormatError"),
     "refused": ({"idle": 40, "deadline": 120}, [Fail(401)], "did not start: .*does not accept its key"),
 }
