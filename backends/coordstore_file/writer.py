@@ -88,13 +88,16 @@ class Writer:
 
     def write(self, requests: Sequence[Request]) -> Answers:
         """Commit a batch and tell what became of each request; blocks."""
-        only_sweeps = all(isinstance(request, Sweep) for request in requests)
+        only_sweeps, held = all(isinstance(request, Sweep) for request in requests), False
         try:
             with self.lock.held(_SWEEP_WAIT if only_sweeps else None):
+                held = True
                 return self._write(requests)
         except (CoordError, OSError) as error:
             if only_sweeps:
-                _log.warning("leases that are due could not be ended yet: %s", error)
+                # Who has the lock ends them as well.
+                level = logging.WARNING if held else logging.DEBUG
+                _log.log(level, "leases that are due could not be ended yet: %s", error)
             return [Outcome(error=_own(translate(error, self.journal.layout.root), error)) for _ in requests]
 
     def close(self) -> None:

@@ -81,14 +81,17 @@ class Writer:
 
     def write(self, database: sqlite3.Connection, requests: Sequence[Request]) -> Answers:
         """Write a batch and tell what became of each request; blocks."""
-        only_sweeps = all(isinstance(request, Sweep) for request in requests)
+        only_sweeps, held = all(isinstance(request, Sweep) for request in requests), False
         try:
             with self.lock.held(_SWEEP_WAIT if only_sweeps else None):
+                held = True
                 self.check_file()
                 return self._write(database, requests)
         except (CoordError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
             if only_sweeps:
-                _log.warning("leases that are due could not be ended yet: %s", error)
+                # Who has the lock ends them as well.
+                level = logging.WARNING if held else logging.DEBUG
+                _log.log(level, "leases that are due could not be ended yet: %s", error)
             return [Outcome(error=_own(translate(error, self.path), error)) for _ in requests]
 
     def check_file(self) -> None:
