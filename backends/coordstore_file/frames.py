@@ -72,25 +72,23 @@ def frames(fs: FileSystem, handle: int, start: int, end: int, before: int | None
         end: Where the last one ends.
         before: The check of the frame before; None: not known, as when reading begins in the middle.
     """
-    buffer, base, at, unpack = b"", start, start, _HEAD.unpack_from
+    buffer, base, at = b"", start, start
     while at + FRAME_SIZE <= end:
         skip = at - base
         if skip + FRAME_SIZE > len(buffer):
             buffer, base, skip = fs.read(handle, min(_CHUNK, end - at), at), at, 0
         if len(buffer) < FRAME_SIZE:
             return
-        length, told, check = unpack(buffer, skip)
-        after = at + FRAME_SIZE + length
-        if not length or after > end:
+        length = _HEAD.unpack_from(buffer, skip)[0]
+        if not length or at + FRAME_SIZE + length > end:
             return
         if skip + FRAME_SIZE + length > len(buffer):
             buffer, base, skip = fs.read(handle, max(FRAME_SIZE + length, min(_CHUNK, end - at)), at), at, 0
-        # As in `checked`, without the call: a store that is opened has many thousands of them.
-        content = buffer[skip + FRAME_SIZE : skip + FRAME_SIZE + length]
-        if len(content) != length or before not in (None, told) or _check(length, told, content) != check:
+        frame = checked(buffer, skip, at, before)
+        if frame is None:
             return
-        yield Frame(at, content, check)
-        before, at = check, after
+        yield frame
+        before, at = frame.check, frame.end
 
 
 def checked(buffer: bytes, skip: int, offset: int, before: int | None) -> Frame | None:

@@ -265,9 +265,9 @@ class Journal:
         segment, base = self.log.segment(number), pack_place(number, 0)
         offset, check = self.at.offset, self.check
         try:
-            for at, content, following in self.log.frames(self.at, end, check):
-                segment.note(take(content, base + at), at)
-                offset, check = at + FRAME_SIZE + len(content), following
+            for frame in self.log.frames(self.at, end, check):
+                segment.note(take(frame.content, base + frame.offset), frame.offset)
+                offset, check = frame.end, frame.check
         finally:
             self.at, self.check = Place(number, offset), check
         if offset != end:

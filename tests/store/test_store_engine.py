@@ -123,7 +123,7 @@ def test_what_came_and_went_is_not_kept_for_ever() -> None:
         state.change([Change(f"k/{n}", Entry(f"k/{n}", b"", n, n, None))], n)
         state.change([Change(f"k/{n}", None)], n)
     size = sum(sys.getsizeof(part) for part in vars(state).values())
-    assert size < 1_000_000, "nobody asked for the order, and every key that there ever was is still there"
+    assert size < 400_000, "nobody asked for the order, and every key that there ever was is still there"
 
 
 def test_refusals_come_in_order_fence_checks_lease() -> None:
