@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordstore.errors import CoordError, OutcomeUnknown
-from coordstore.model import Put
+from coordstore.model import Check, Delete, Put
 from coordstore.testing import Clock, MemoryStore
 from coordstore.testing.history import History, Recorder, RecordingStore, Shape, Ticks, check, final_phase
 from coordstore.testing.history.matching import Matching
@@ -87,6 +87,21 @@ def calls_of(recorder: Recorder) -> dict[str, Operation]:
 
 
 def test_the_true_history_is_clean(recorder: Recorder) -> None:
+    verdict = check(History(recorder.operations))
+    assert verdict.ok, str(verdict)
+
+
+async def test_a_deletion_is_of_the_transaction_that_returned_its_revision_and_did_something() -> None:
+    """A delete that went on all the time, and can be any of two deletions, takes the other one."""
+    recorder = Recorder()
+    async with MemoryStore() as store:
+        one, two = RecordingStore(store, recorder, "one"), RecordingStore(store, recorder, "two")
+        held = await one.put("k", b"1")
+        await one.transact([Delete("k")], checks=[Check("k", revision=held)])
+        await one.put("k", b"2", lease=(await one.grant(10)).id)
+        assert await two.delete("k")
+        await final_phase(store, recorder, Shape())
+    calls_of(recorder)["two:1"].call_ns = 0
     verdict = check(History(recorder.operations))
     assert verdict.ok, str(verdict)
 

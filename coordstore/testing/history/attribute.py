@@ -1,8 +1,9 @@
 """Attribution: which operation made which revision of the log.
 
 Values are unique, so a put or a record names its writer. A commit that only deletes names nobody: it belongs to
-one of the deletes (and prefix deletes, and lease ends) that could have made it within their time, and they are
-matched so that each delete that said it deleted has one.
+the transaction that returned its revision and can have done nothing else, or to one of the deletes (and prefix
+deletes, and lease ends) that could have made it within their time, and they are matched so that each delete that
+said it deleted has one.
 """
 
 from __future__ import annotations
@@ -109,10 +110,17 @@ class Attribution:
         at = self.revision_of.get(call.op_id)
         if at is None:
             # Deletes are matched later; and they may have found nothing to do.
+            if call.rev in self._pending and self._explains(call, call.rev) and not self._idle(call, call.rev):
+                self._give(call.rev, call)
             return only_deletes(call)
         if call.rev not in (None, at):
             self._wrong("wrong revision", f"it returned revision {call.rev} and is {at} in the log", call)
         return True
+
+    def _idle(self, call: Operation, revision: int) -> bool:
+        """Tell whether an operation would have found nothing to do just after a revision."""
+        absent = all(self._replay.entry(key, revision) is None for key, _, _ in call.args["writes"])
+        return absent and not self.refused(call, revision + 1)
 
     def _give(self, revision: int, call: Operation) -> None:
         self._pending.discard(revision)
