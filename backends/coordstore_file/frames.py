@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from coordstore_file._fs import FileSystem
 
-__all__ = ["FRAME_SIZE", "Frame", "checked", "decode", "encode", "framed", "frames", "only_record"]
+__all__ = ["FRAME_SIZE", "Frame", "checked", "decode", "encode", "framed", "only_record", "walk"]
 
 _HEAD: Final = struct.Struct("<III")
 FRAME_SIZE: Final = _HEAD.size
@@ -62,8 +62,8 @@ def framed(content: bytes, before: int) -> tuple[bytes, int]:
     return _HEAD.pack(length, before, check) + content, check
 
 
-def frames(fs: FileSystem, handle: int, start: int, end: int, before: int | None) -> Iterator[Frame]:
-    """Yield the frames between two places of a file, up to the first one that is bad.
+def walk(fs: FileSystem, handle: int, start: int, end: int, before: int | None) -> Iterator[tuple[int, bytes, int]]:
+    """Yield offset, content and check of the frames between two places of a file, up to the first one that is bad.
 
     Args:
         fs: The file system.
@@ -73,22 +73,24 @@ def frames(fs: FileSystem, handle: int, start: int, end: int, before: int | None
         before: The check of the frame before; None: not known, as when reading begins in the middle.
     """
     buffer, base, at = b"", start, start
+    unpack, check_of = _HEAD.unpack_from, _check
     while at + FRAME_SIZE <= end:
-        skip = at - base
-        if skip + FRAME_SIZE > len(buffer):
-            buffer, base, skip = fs.read(handle, min(_CHUNK, end - at), at), at, 0
+        begin = at - base + FRAME_SIZE
+        if begin > len(buffer):
+            buffer, base, begin = fs.read(handle, min(_CHUNK, end - at), at), at, FRAME_SIZE
         if len(buffer) < FRAME_SIZE:
             return
-        length = _HEAD.unpack_from(buffer, skip)[0]
-        if not length or at + FRAME_SIZE + length > end:
+        length, told, check = unpack(buffer, begin - FRAME_SIZE)
+        following = at + FRAME_SIZE + length
+        if not length or following > end:
             return
-        if skip + FRAME_SIZE + length > len(buffer):
-            buffer, base, skip = fs.read(handle, max(FRAME_SIZE + length, min(_CHUNK, end - at)), at), at, 0
-        frame = checked(buffer, skip, at, before)
-        if frame is None:
+        if begin + length > len(buffer):
+            buffer, base, begin = fs.read(handle, max(following - at, min(_CHUNK, end - at)), at), at, FRAME_SIZE
+        content = buffer[begin : begin + length]
+        if len(content) != length or before not in (None, told) or check_of(length, told, content) != check:
             return
-        yield frame
-        before, at = frame.check, frame.end
+        yield at, content, check
+        before, at = check, following
 
 
 def checked(buffer: bytes, skip: int, offset: int, before: int | None) -> Frame | None:
@@ -127,15 +129,15 @@ def encode(commit: Commit) -> bytes:
     return b"".join(parts)
 
 
-def only_record(content: bytes) -> tuple[int, str, int, int] | None:
-    """Return revision, stream, sequence and length of the record that is all of a commit; None: it is more, or other.
+def only_record(content: bytes) -> tuple[int, str, int] | None:
+    """Return revision, stream and sequence of the record that is all of a commit; None: it is more, or other.
 
     What most commits are is taken in by that: to make records of all that was ever appended would take thrice as long.
     """
     if len(content) < _APPEND.size or content[8:24] != _ONE_RECORD:
         return None
-    revision, _, _, _, _, length, size, sequence = _APPEND.unpack_from(content)
-    return revision, str(content[_APPEND.size : _APPEND.size + length], "ascii"), sequence, size
+    revision, _, _, _, _, length, _, sequence = _APPEND.unpack_from(content)
+    return revision, str(content[_APPEND.size : _APPEND.size + length], "ascii"), sequence
 
 
 def decode(content: bytes) -> Commit:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from coordstore.errors import OutcomeUnknown, StoreClosed, Unavailable
-from coordstore.hostkit import Batches, LeaseFile, Notifier, Outcome, StoreLock, boot_id
+from coordstore.hostkit import Batches, LeaseFile, Notifier, Outcome, StoreLock, Writing, boot_id
 from coordstore.model import Committed, LeaseInfo, StoreInfo
 from coordstore.store import Feeds, StoreBase
 from coordstore_file import reads, requests
@@ -25,7 +25,7 @@ from coordstore_file.upkeep import Upkeep
 from coordstore_file.writer import Writer, translate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from coordstore.model import Batch, Entry, Listing, Record, Transaction
@@ -154,10 +154,8 @@ class FileStore(StoreBase):
     async def _submit(self, request: requests.Request) -> Committed:
         return await self._batches.submit(request)
 
-    async def _write(self, batch: Sequence[requests.Request]) -> list[Outcome[Committed]]:
-        self.counters["batches"] += 1
-        self.counters["largest_batch"] = max(self.counters["largest_batch"], len(batch))
-        answers = await self._in_thread("writer", self._writer.write, batch)
+    async def _write(self, writing: Writing[requests.Request, Committed]) -> list[Outcome[Committed]]:
+        answers = await self._in_thread("writer", self._writer.write, writing)
         self._notifier.moved(self._writer.seen)
         self._upkeep.soon()
         return answers

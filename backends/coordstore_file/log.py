@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import Corrupt
-from coordstore_file.frames import FRAME_SIZE, Frame, checked, frames
+from coordstore_file.frames import FRAME_SIZE, Frame, checked, walk
 from coordstore_file.mark import Place
 
 if TYPE_CHECKING:
@@ -63,14 +63,18 @@ class Segment:
         """Where its first frame begins."""
         return _SIZE
 
-    def note(self, revision: int, offset: int) -> None:
-        """Remember that the frame of a revision begins at an offset, if no other place near it is known."""
-        if self.anchors and revision > self.anchors[-1][0] and offset - self.anchors[-1][1] < _ANCHOR:
-            return
-        at = bisect.bisect_left(self.anchors, (revision, 0))
-        near = self.anchors[max(at - 1, 0) : at + 1] or [(0, -_ANCHOR)]
-        if all(abs(offset - known) >= _ANCHOR for _, known in near):
-            self.anchors.insert(at, (revision, offset))
+    def note(self, revision: int, offset: int) -> int:
+        """Remember that the frame of a revision begins at an offset, if no other place near it is known.
+
+        Return the offset from which on the next one, read in order, is to be told.
+        """
+        if not self.anchors or revision <= self.anchors[-1][0] or offset - self.anchors[-1][1] >= _ANCHOR:
+            at = bisect.bisect_left(self.anchors, (revision, 0))
+            near = self.anchors[max(at - 1, 0) : at + 1] or [(0, -_ANCHOR)]
+            if all(abs(offset - known) >= _ANCHOR for _, known in near):
+                self.anchors.insert(at, (revision, offset))
+        last = self.anchors[-1]
+        return last[1] + _ANCHOR if revision >= last[0] else 0
 
     def offset_before(self, revision: int) -> int:
         """Return a place from which on reading forward meets every frame from a revision on."""
@@ -155,9 +159,13 @@ class Log:
         """Close all segments."""
         self.drop_below(2**63)
 
+    def walk(self, start: Place, end: int, before: int | None) -> Iterator[tuple[int, bytes, int]]:
+        """Yield offset, content and check of the frames of one segment between two places, up to the first bad one."""
+        return walk(self.fs, self.segment(start.segment).handle, start.offset, end, before)
+
     def frames(self, start: Place, end: int, before: int | None) -> Iterator[Frame]:
-        """Yield the frames of one segment between two places, up to the first bad one."""
-        return frames(self.fs, self.segment(start.segment).handle, start.offset, end, before)
+        """Yield those frames."""
+        return map(Frame._make, self.walk(start, end, before))
 
     def frame(self, place: Place) -> Frame:
         """Return the frame that begins at a place.

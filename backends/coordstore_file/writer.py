@@ -11,6 +11,7 @@ would say.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import copy
 import logging
 import operator
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from coordstore import engine
 from coordstore.errors import CoordError, OutcomeUnknown, Unavailable
-from coordstore.hostkit import Outcome
+from coordstore.hostkit import Outcome, in_turn
 from coordstore.model import Committed
 from coordstore_file.draft import Draft
 from coordstore_file.frames import FRAME_SIZE, Frame, encode, framed
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from coordstore.hostkit import LeaseFile, StoreLock
+    from coordstore.hostkit import LeaseFile, StoreLock, Work
     from coordstore.store import Clock
     from coordstore_file.journal import Journal
     from coordstore_file.mark import Mark
@@ -86,28 +87,44 @@ class Writer:
         self._counters = counters
         self._durable = durable
 
-    def write(self, requests: Sequence[Request]) -> Answers:
-        """Commit a batch and tell what became of each request; blocks."""
-        only_sweeps, held = all(isinstance(request, Sweep) for request in requests), False
+    def write(self, work: Work[Request, Committed]) -> Answers:
+        """Commit a batch, and those behind it in one turn, and tell what became of each request of the last; blocks."""
+        only_sweeps, held = all(isinstance(request, Sweep) for request in work.requests), False
+
+        def write(requests: Sequence[Request], again: bool) -> Answers:  # noqa: FBT001  (in_turn's)
+            nonlocal held
+            held = True
+            return self._write(requests, again=again)
+
         try:
-            with self.lock.held(_SWEEP_WAIT if only_sweeps else None):
-                held = True
-                return self._write(requests)
+            return in_turn(self.lock, work, write, _SWEEP_WAIT if only_sweeps else None, self._follow)
         except (CoordError, OSError) as error:
             if only_sweeps:
                 # Who has the lock ends them as well.
                 level = logging.WARNING if held else logging.DEBUG
                 _log.log(level, "leases that are due could not be ended yet: %s", error)
-            return [Outcome(error=_own(translate(error, self.journal.layout.root), error)) for _ in requests]
+            return [Outcome(error=_own(translate(error, self.journal.layout.root), error)) for _ in work.requests]
 
     def close(self) -> None:
         """Close its files."""
         self._log.close()
 
-    def _write(self, requests: Sequence[Request]) -> Answers:
+    def _follow(self) -> None:
+        """Take in what others committed, while waiting: so much less is to be read under the lock.
+
+        Without giving way, who had begun would go on until his slice of time is over, and the sync of the one who
+        writes, which has ended, would not be seen for so long.
+        """
+        with contextlib.suppress(CoordError, OSError), self.journal.mutex:
+            self.journal.refresh(giving_way=True)
+
+    def _write(self, requests: Sequence[Request], *, again: bool) -> Answers:
+        self._counters["batches"] += 1
+        self._counters["largest_batch"] = max(self._counters["largest_batch"], len(requests))
         with self.journal.mutex:
-            self.journal.refresh(locked=True)
-            self.journal.settle_tail()
+            if not again:
+                self.journal.refresh(locked=True)
+            self.journal.settle_tail(known=again)
             draft = Draft(self.journal.replica)
             self._sweep(draft)
             answers = [self._apply(request, draft) for request in requests]

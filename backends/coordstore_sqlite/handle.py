@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from coordstore.errors import OutcomeUnknown, StoreClosed, Unavailable
-from coordstore.hostkit import Batches, LeaseFile, Notifier, Outcome, StoreLock
+from coordstore.hostkit import Batches, LeaseFile, Notifier, Outcome, StoreLock, Writing
 from coordstore.hostkit.paths import check_file, prepare_directory, refuse_network
 from coordstore.model import Committed, LeaseInfo, StoreInfo
 from coordstore.store import Feeds, StoreBase
@@ -24,7 +24,7 @@ from coordstore_sqlite.faults import translated
 from coordstore_sqlite.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from coordstore.model import Batch, Entry, Listing, Record, Transaction
@@ -177,16 +177,14 @@ class SqliteStore(StoreBase):
     async def _submit(self, request: requests.Request) -> Committed:
         return await self._batches.submit(request)
 
-    async def _write(self, batch: Sequence[requests.Request]) -> list[Outcome[Committed]]:
+    async def _write(self, writing: Writing[requests.Request, Committed]) -> list[Outcome[Committed]]:
         if self._writer.poisoned:
             async with self._linking:
                 await self._unlink()
                 self._links["writer"] = await Connection.open(lambda: self._again(writable=True))
                 self._writer.poisoned = False
             self.counters["reopened"] += 1
-        self.counters["batches"] += 1
-        self.counters["largest_batch"] = max(self.counters["largest_batch"], len(batch))
-        answers = await self._links["writer"].run(self._writer.write, batch)
+        answers = await self._links["writer"].run(self._writer.write, writing)
         self._notifier.moved(self._writer.seen)
         return answers
 

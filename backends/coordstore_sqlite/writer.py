@@ -15,7 +15,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from coordstore.errors import CoordError, OutcomeUnknown, StoreReplaced, Unavailable
-from coordstore.hostkit import Outcome
+from coordstore.hostkit import Outcome, in_turn
 from coordstore.model import Committed
 from coordstore_sqlite.draft import Draft
 from coordstore_sqlite.faults import translate
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from coordstore.hostkit import LeaseFile, StoreLock
+    from coordstore.hostkit import LeaseFile, StoreLock, Work
     from coordstore.store import Clock
     from coordstore_sqlite.draft import Known
     from coordstore_sqlite.requests import Request
@@ -79,20 +79,25 @@ class Writer:
         self._identity = identity
         self._wal = WriteAheadLog(beside(path, "-wal"))
 
-    def write(self, database: sqlite3.Connection, requests: Sequence[Request]) -> Answers:
-        """Write a batch and tell what became of each request; blocks."""
-        only_sweeps, held = all(isinstance(request, Sweep) for request in requests), False
-        try:
-            with self.lock.held(_SWEEP_WAIT if only_sweeps else None):
-                held = True
+    def write(self, database: sqlite3.Connection, work: Work[Request, Committed]) -> Answers:
+        """Write a batch, and those behind it in one turn, and tell what became of each request of the last; blocks."""
+        only_sweeps, held = all(isinstance(request, Sweep) for request in work.requests), False
+
+        def write(requests: Sequence[Request], again: bool) -> Answers:  # noqa: FBT001  (in_turn's)
+            nonlocal held
+            held = True
+            if not again:
                 self.check_file()
-                return self._write(database, requests)
+            return self._write(database, requests)
+
+        try:
+            return in_turn(self.lock, work, write, _SWEEP_WAIT if only_sweeps else None)
         except (CoordError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
             if only_sweeps:
                 # Who has the lock ends them as well.
                 level = logging.WARNING if held else logging.DEBUG
                 _log.log(level, "leases that are due could not be ended yet: %s", error)
-            return [Outcome(error=_own(translate(error, self.path), error)) for _ in requests]
+            return [Outcome(error=_own(translate(error, self.path), error)) for _ in work.requests]
 
     def check_file(self) -> None:
         """Refuse to go on when another file lies at the path; blocks, opens nothing.
@@ -128,6 +133,8 @@ class Writer:
             raise StoreReplaced(message)
 
     def _write(self, database: sqlite3.Connection, requests: Sequence[Request]) -> Answers:
+        self._counters["batches"] += 1
+        self._counters["largest_batch"] = max(self._counters["largest_batch"], len(requests))
         try:
             seen = self.seen
             database.execute("BEGIN IMMEDIATE")

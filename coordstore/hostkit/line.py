@@ -8,15 +8,21 @@ as long as he likes; who has given up and comes back finds his place kept.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
+import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["Place"]
+
+_MEANWHILE: Final = 0.1
+"""Seconds between two times that something is done while waiting."""
 
 
 _places: weakref.WeakSet[Place] = weakref.WeakSet()
@@ -41,24 +47,40 @@ class Place:
         _places.add(self)
         threading.Thread(target=self._stand, name="coordstore-lock", daemon=True).start()
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, meanwhile: Callable[[], None] | None = None) -> bool:
         """Wait for the lock so long and tell whether it is held now, by `fd`, until `leave`; blocks.
+
+        Args:
+            seconds: How long.
+            meanwhile: What to do now and then while waiting.
 
         Raises:
             OSError: The system does not lock this file.
         """
+        give_up = time.monotonic() + seconds
+        try:
+            while not self._waited(give_up, _MEANWHILE if meanwhile else math.inf) and meanwhile is not None:
+                meanwhile()
+        except BaseException:
+            self._give_up()
+            raise
         with self._change:
-            try:
-                self._change.wait_for(self._over, seconds)
-            except BaseException:
-                self._wanted = False
-                if self._taken:
-                    self.leave()
-                raise
             self._wanted = self._taken
             if self._error is not None:
                 raise self._error
             return self._taken
+
+    def _waited(self, give_up: float, part: float) -> bool:
+        """Wait for so many seconds at most, and tell whether that was all."""
+        left = give_up - time.monotonic()
+        with self._change:
+            return self._change.wait_for(self._over, min(left, part)) or left <= part
+
+    def _give_up(self) -> None:
+        with self._change:
+            self._wanted = False
+            if self._taken:
+                self.leave()
 
     def kept(self) -> bool:
         """Come back after giving up; tell whether the lock did not come, and go, meanwhile."""

@@ -29,7 +29,7 @@ from coordstore.hostkit.line import Place
 from coordstore.hostkit.paths import check_file, create_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["LockedFile", "StoreLock"]
@@ -42,10 +42,11 @@ _LINE: Final = 128
 
 
 class _Turn(NamedTuple):
-    """How long somebody waits for the lock: until when, and how long that was."""
+    """How long somebody waits for the lock: until when, and how long that was; and what he does meanwhile."""
 
     give_up: float
     patience: float
+    meanwhile: Callable[[], None] | None
 
 
 _open_files: weakref.WeakSet[LockedFile] = weakref.WeakSet()
@@ -57,12 +58,16 @@ class LockedFile:
     Args:
         path: The file, in a private directory; created when it is not there.
         wait: Seconds to wait for the lock before giving up.
+
+    Attributes:
+        crowded: Whether the last turn was had in line; then others stand there, likely.
     """
 
     def __init__(self, path: Path, wait: float) -> None:
         self.path = path
         self.wait = wait
         self.fd = -1
+        self.crowded = False
         self._by = -1
         self._left: list[int] = []
         self._place: Place | None = None
@@ -75,11 +80,12 @@ class LockedFile:
         return f"<{type(self).__name__} {self.path}>"
 
     @contextlib.contextmanager
-    def held(self, wait: float | None = None) -> Iterator[None]:
+    def held(self, wait: float | None = None, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
         """Hold the lock for the body; blocks.
 
         Args:
             wait: Seconds, instead of the usual ones.
+            meanwhile: What to do now and then while standing in line.
 
         Raises:
             Unavailable: Somebody else held it all the time, who is named; or the file cannot be used.
@@ -97,7 +103,7 @@ class LockedFile:
         if not taken:
             raise self._waited(patience)
         try:
-            self._enter(_Turn(give_up, patience))
+            self._enter(_Turn(give_up, patience, meanwhile))
             try:
                 yield
             finally:
@@ -179,17 +185,20 @@ class LockedFile:
         self.fd = -1
 
     def _lock(self, turn: _Turn) -> None:
-        for _ in range(_TRIES):
+        tries, self.crowded = 1 if self.crowded else _TRIES, False
+        for _ in range(tries):
             if self._taken():
                 return
+            if tries == 1:
+                break
             if time.monotonic() + _PAUSE >= turn.give_up:
                 raise self._waited(turn.patience)
             time.sleep(_PAUSE)
         if self._place is None or not self._place.kept():
             self._place = Place(self.path)
-        if not self._place.wait(max(turn.give_up - time.monotonic(), 0)):
+        if not self._place.wait(max(turn.give_up - time.monotonic(), 0), turn.meanwhile):
             raise self._waited(turn.patience)
-        self._by = self._place.fd
+        self._by, self.crowded = self._place.fd, True
 
     def _taken(self) -> bool:
         """Take the lock if nobody else has it."""

@@ -15,7 +15,7 @@ from coordstore.engine import Commit
 from coordstore.errors import Corrupt, VersionMismatch
 from coordstore.model import Append, Change, Delete, Entry, Put, Record
 from coordstore_file._fs import OsFileSystem
-from coordstore_file.frames import decode, encode, framed, frames
+from coordstore_file.frames import decode, encode, framed, walk
 from coordstore_file.mark import Mark
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def read_back(raw: bytes, before: int = 1) -> list[bytes]:
         def read(self, handle: int, length: int, offset: int) -> bytes:
             return raw[offset : offset + length]
 
-    return [frame.content for frame in frames(Bytes(), 0, 0, len(raw), before)]
+    return [content for _, content, _ in walk(Bytes(), 0, 0, len(raw), before)]
 
 
 async def fill(url: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from coordstore.errors import Conflict, StoreClosed, Unavailable
-from coordstore.hostkit import Batches, Notifier, Outcome
+from coordstore.hostkit import Batches, Notifier, Outcome, Writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,7 +26,8 @@ class Slow:
         self.go = asyncio.Event()
         self.begun = asyncio.Event()
 
-    async def write(self, batch: Sequence[int]) -> list[Outcome[int]]:
+    async def write(self, writing: Writing[int, int]) -> list[Outcome[int]]:
+        batch = writing.requests
         self.written.append(list(batch))
         self.begun.set()
         await self.go.wait()
@@ -80,17 +83,130 @@ async def test_closing_waits_for_the_sealed_batch_and_refuses_the_rest() -> None
 async def test_an_error_of_the_writer_is_everybodys_and_the_queue_goes_on() -> None:
     fail = True
 
-    async def write(batch: Sequence[int]) -> list[Outcome[int]]:
+    async def write(writing: Writing[int, int]) -> list[Outcome[int]]:
         if fail:
             message = "no disk"
             raise Unavailable(message)
-        return [Outcome(number) for number in batch]
+        return [Outcome(number) for number in writing.requests]
 
     batches: Batches[int, int] = Batches(write)
     answers = await asyncio.gather(*(batches.submit(number) for number in range(3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable] * 3
     fail = False
     assert await batches.submit(7) == 7
+
+
+class Greedy:
+    """A writer in a thread that keeps its turn as long as there is more."""
+
+    def __init__(self, *, fails_at: int = -1) -> None:
+        self.turns: list[list[list[int]]] = []
+        self.begun = asyncio.Event()
+        self.fails_at = fails_at
+
+    async def write(self, writing: Writing[int, int]) -> list[Outcome[int]]:
+        self.turns.append([])
+        self.begun.set()
+        return await asyncio.to_thread(self._turn, writing)
+
+    def _turn(self, writing: Writing[int, int]) -> list[Outcome[int]]:
+        outcomes = self._once(writing.requests)
+        while writing.more(outcomes):
+            outcomes = self._once(writing.requests)
+        return outcomes
+
+    def _once(self, batch: Sequence[int]) -> list[Outcome[int]]:
+        self.turns[-1].append(list(batch))
+        if self.fails_at in batch:
+            message = "no disk"
+            raise Unavailable(message)
+        return [Outcome(number * 10) for number in batch]
+
+
+async def asking(batches: Batches[int, int], numbers: range) -> list[int | BaseException]:
+    """Ask for one after the other, at once after the answer."""
+    answers: list[int | BaseException] = []
+    for number in numbers:
+        try:
+            answers.append(await batches.submit(number))
+        except Unavailable as error:
+            answers.append(error)
+    return answers
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a moment be long, whatever else this machine does."""
+    monkeypatch.setattr("coordstore.hostkit.batches._MOMENT", 60)
+
+
+@pytest.mark.usefixtures("_patient")
+async def test_who_asks_again_at_once_is_in_the_same_turn() -> None:
+    greedy = Greedy()
+    batches: Batches[int, int] = Batches(greedy.write)
+    answers = list(await asyncio.gather(asking(batches, range(5)), asking(batches, range(100, 105))))
+    assert answers == [[0, 10, 20, 30, 40], [1000, 1010, 1020, 1030, 1040]]
+    # Only the second time it is known that they ask again.
+    assert greedy.turns == [[[0, 100]], [[1, 101], [2, 102], [3, 103], [4, 104]]]
+    assert await batches.submit(7) == 70
+    assert greedy.turns[2:] == [[[7]]], "nobody asked again the last time: the turn is given back at once"
+    await batches.aclose()
+
+
+async def test_a_busy_loop_is_not_waited_for_and_nothing_is_lost_or_doubled() -> None:
+    greedy = Greedy()
+    batches: Batches[int, int] = Batches(greedy.write)
+    assert await asking(batches, range(3)) == [0, 10, 20]
+    batches.brisk = True
+    greedy.begun.clear()
+    later = asyncio.ensure_future(asking(batches, range(3, 5)))
+    await greedy.begun.wait()
+    # The turn is over while this thread keeps the loop: what is asked for then is in a turn of its own.
+    until = time.monotonic() + 0.05
+    while time.monotonic() < until:
+        """The loop is busy."""
+    assert await later == [30, 40]
+    assert greedy.turns[-2:] == [[[3]], [[4]]]
+    assert [number for turn in greedy.turns for batch in turn for number in batch] == list(range(5))
+
+
+@pytest.mark.usefixtures("_patient")
+async def test_an_error_is_of_the_batch_in_which_it_came() -> None:
+    greedy = Greedy(fails_at=2)
+    batches: Batches[int, int] = Batches(greedy.write)
+    first, second = await asyncio.gather(asking(batches, range(4)), asking(batches, range(10, 14)))
+    assert [type(each) for each in (*first, *second)] == [int, int, Unavailable, int] * 2
+    assert (first[3], second[3]) == (30, 130)
+    assert greedy.turns[1][-1] == [2, 12], "it came in a turn of several batches"
+
+
+def test_a_writer_whose_loop_was_closed_has_nothing_more_to_do() -> None:
+    gone = threading.Event()
+    told: list[bool] = []
+
+    def turn(writing: Writing[int, int]) -> None:
+        gone.wait()
+        told.append(writing.more([Outcome(1)]))
+
+    async def leave_alone(threads: list[threading.Thread]) -> None:
+        async def write(writing: Writing[int, int]) -> list[Outcome[int]]:
+            threads.append(threading.Thread(target=turn, args=(writing,)))
+            threads[0].start()
+            begun.set()
+            return await asyncio.Future()
+
+        begun = asyncio.Event()
+        batches: Batches[int, int] = Batches(write)
+        batches.brisk = True
+        answer = batches.submit(1)
+        await begun.wait()
+        answer.cancel()
+
+    threads: list[threading.Thread] = []
+    asyncio.run(leave_alone(threads))
+    gone.set()
+    threads[0].join()
+    assert told == [False]
 
 
 class Source:

@@ -7,12 +7,18 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from coordstore.errors import Unavailable
+from coordstore.hostkit import Outcome, StoreLock, in_turn
 from coordstore.hostkit.lockfile import LockedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 ONE_TURN = """
 import sys
@@ -131,3 +137,89 @@ def test_a_holder_that_comes_back_at_once_does_not_starve_who_waits(tmp_path: Pa
     waiter.join()
     file.close()
     assert turns <= 1
+
+
+class Endless:
+    """Work that is never done; each batch is a number."""
+
+    def __init__(self, most: int = 10**9) -> None:
+        self.requests = [0]
+        self.answered: list[int] = []
+        self._most = most
+
+    def more(self, outcomes: list[Outcome[int]]) -> bool:
+        self.answered += [outcome.result for outcome in outcomes if outcome.result is not None]
+        self.requests = [self.requests[0] + 1]
+        return self.requests[0] < self._most
+
+
+def write(requests: Sequence[int], again: bool) -> list[Outcome[int]]:
+    """Answer with the number; it is the first one unless nobody else can have written."""
+    assert again == (requests != [0])
+    return [Outcome(number) for number in requests]
+
+
+def have(file: LockedFile, meanwhile: Callable[[], None]) -> None:
+    """Have a lock for a moment, and do something while waiting for it."""
+    with file.held(None, meanwhile):
+        """That is all."""
+
+
+def turn_in_line(path: Path, work: Endless) -> list[Outcome[int]]:
+    """Have a turn for which one had to stand in line."""
+    first, second = StoreLock(path, 60), StoreLock(path, 60)
+    with ThreadPoolExecutor(1) as pool, first.held():
+        had = pool.submit(in_turn, second, work, write)
+        until_standing(path, 1)
+        contextlib.ExitStack().callback(first.close)
+    with first.held(5):
+        """It was given back."""
+    second.close()
+    first.close()
+    return had.result()
+
+
+@pytest.mark.req("S13")
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's line is Linux's, and read in /proc")
+def test_who_stood_in_line_writes_more_than_one_batch_but_not_for_ever(tmp_path: Path) -> None:
+    few, many = Endless(3), Endless()
+    assert turn_in_line(tmp_path / "lock", few)[0].result == 2
+    assert few.answered == [0, 1, 2]
+    last = turn_in_line(tmp_path / "lock", many)[0].result
+    assert last == len(many.answered), "the last batch is answered by who called"
+    assert last
+
+
+@pytest.mark.req("S13")
+def test_whoever_had_the_lock_at_once_gives_it_back_after_one_batch(tmp_path: Path) -> None:
+    lock, work = StoreLock(tmp_path / "lock", 60), Endless()
+    assert in_turn(lock, work, write)[0].result == 0
+    assert work.answered == []
+    lock.close()
+
+
+@pytest.mark.req("S13")
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's line is Linux's, and read in /proc")
+def test_something_is_done_while_standing_in_line_and_its_failure_leaves_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first, second = LockedFile(path, 60), LockedFile(path, 60)
+    done = threading.Event()
+
+    def fail() -> None:
+        message = "not now"
+        raise ValueError(message)
+
+    with ThreadPoolExecutor(1) as pool:
+        with first.held():
+            turn = pool.submit(have, second, done.set)
+            assert done.wait(10)
+        turn.result()
+        second.close()
+        with first.held():
+            third = LockedFile(path, 60)
+            with pytest.raises(ValueError, match="not now"):
+                pool.submit(have, third, fail).result()
+        with first.held(5):
+            """Nobody else has it."""
+    for file in (first, third):
+        file.close()

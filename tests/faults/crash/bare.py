@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordstore.errors import CoordError
 from coordstore.hostkit import LeaseFile, StoreLock, boot_id
@@ -27,9 +27,20 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from coordstore.hostkit import Outcome
     from coordstore.model import Committed
     from tests.faults.crash.deeds import Deed
     from tests.faults.crash.simfs import SimFS
+
+
+class Alone(NamedTuple):
+    """A batch that nobody stands behind."""
+
+    requests: tuple[requests.Request, ...]
+
+    def more(self, outcomes: list[Outcome[Committed]]) -> bool:
+        """There is none."""
+        return False
 
 
 class Bare(AbstractContextManager["Bare"]):
@@ -79,7 +90,7 @@ class Bare(AbstractContextManager["Bare"]):
 
     def write(self, *wanted: requests.Request) -> list[Committed]:
         """Commit a batch; raise the first error of one in it."""
-        done = self._writer.write(wanted)
+        done = self._writer.write(Alone(wanted))
         for outcome in done:
             if outcome.error is not None:
                 raise outcome.error

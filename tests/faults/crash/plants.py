@@ -50,25 +50,24 @@ def no_length_check() -> Patch:
     stack.enter_context(mock.patch.object(frames, "_check", lambda length, before, content: zlib.crc32(content)))
     for module in ("frames", "log"):
         stack.enter_context(mock.patch(f"coordstore_file.{module}.checked", checked))
-    stack.enter_context(mock.patch.object(frames, "frames", zero_frames(checked)))
-    stack.enter_context(mock.patch("coordstore_file.log.frames", zero_frames(checked)))
+        stack.enter_context(mock.patch(f"coordstore_file.{module}.walk", zero_frames(checked)))
     return stack
 
 
 def zero_frames(checked: Callable[..., Any]) -> Callable[..., Any]:
     """Return a reading of frames for which a length of zero is as good as any."""
 
-    def frames(fs: Any, handle: int, start: int, end: int, before: int | None) -> Iterator[Any]:
+    def walk(fs: Any, handle: int, start: int, end: int, before: int | None) -> Iterator[tuple[int, bytes, int]]:
         raw = fs.read(handle, end - start, start)
         at = start
         while at < end:
             frame = checked(raw, at - start, at, before)
             if frame is None or frame.end > end:
                 return
-            yield frame
+            yield tuple(frame)
             at = frame.end
 
-    return frames
+    return walk
 
 
 def no_rename_sync() -> Patch:
