@@ -87,7 +87,7 @@ def _structure(database: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         yield Finding.ok("integrity", f"SQLite's {name} finds nothing")
     else:
         yield Finding.problem("integrity", f"SQLite's {name}: {'; '.join(said)}", "restore the store from a backup")
-    ours = set(_OURS.findall(schema._TABLES))  # noqa: SLF001  (of this package)
+    ours = set(_OURS.findall(schema._TABLES + schema._PLACES))  # noqa: SLF001  (of this package)
     there = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")}
     if there != ours:
         text = f"tables, indexes or views that are not a store's: {_some(there - ours)}; missing: {_some(ours - there)}"
@@ -109,7 +109,7 @@ def _contents(database: sqlite3.Connection) -> Iterator[Finding]:
     if bad:
         text = f"{len(bad)} rows fail their checksum: {_some(bad)}"
         yield Finding.problem("content", text, "their bytes changed on disk: restore the store from a backup")
-    torn = [row[0] for row in database.execute(_TORN)]
+    torn = sorted({row[0] for sql in (_TORN, _MISPLACED) for row in database.execute(sql)})
     if torn:
         text = f"records are missing in {len(torn)} streams: {_some(torn)}"
         yield Finding.problem("content", text, "restore the store from a backup")
@@ -127,6 +127,17 @@ def _some(names: set[str] | list[str]) -> str:
 _ENTRIES: Final = "SELECT key, checksum, value, key, revision, create_revision, lease FROM entries"
 _CHANGES: Final = "SELECT key, checksum, value, key, revision, create_revision, lease FROM changes"
 _RECORDS: Final = "SELECT stream, checksum, data, stream, sequence, revision FROM records"
+_MISPLACED: Final = """
+SELECT stream FROM (
+    SELECT stream, sequence, revision, position FROM records
+    WHERE revision <= (SELECT placed FROM meta)
+    EXCEPT SELECT stream, sequence, revision, position FROM places
+)
+UNION SELECT stream FROM (
+    SELECT stream, sequence, revision, position FROM places
+    EXCEPT SELECT stream, sequence, revision, position FROM records
+)
+"""
 _TORN: Final = """
 SELECT name FROM streams LEFT JOIN
     (SELECT stream, count(*) AS count, min(sequence) AS low, max(sequence) AS high FROM records GROUP BY stream)

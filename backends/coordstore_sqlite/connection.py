@@ -23,7 +23,7 @@ _BUSY: Final = 5.0
 """Seconds to wait for SQLite's own locks: they are contended only by recovery after a crash, and by strangers."""
 _CLOSE_WAIT: Final = 1.0
 _WRITER_CACHE: Final = 16 * 1024
-"""KiB of pages that a writer may keep: each stream that grows has a page of an index of its own."""
+"""KiB of pages that a writer may keep: each stream that grows has a page of `places` of its own."""
 _READER_CACHE: Final = 2 * 1024
 
 

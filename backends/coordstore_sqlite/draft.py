@@ -32,6 +32,11 @@ _KNOWN: Final = 4096
 """Streams whose heads are remembered from one draft to the next, at most."""
 _PURGE: Final = 500
 """Revisions of history that go at once."""
+_UNPLACED: Final = 512
+"""Revisions whose records are found by looking through them, before they get their places all at once.
+
+Each stream that grows has a page of `places` of its own: to write those at every commit would be most of its work.
+"""
 
 
 class Known:
@@ -68,6 +73,7 @@ class Draft:
         self.store_id = at.store_id
         self.before = self.revision = int(at.revision)
         self.floor = int(at.floor)
+        self._placed = int(at.placed)
         self._floor_before = self.floor
         self._seen: dict[str, Seen] = {}
         self._version = int(database.execute("PRAGMA data_version").fetchone()[0])
@@ -173,7 +179,7 @@ class Draft:
             return
         self.revision += 1
         first = min(upto, row[1]) + 1
-        self.database.execute("DELETE FROM records WHERE stream = ? AND sequence < ?", (stream, first))
+        self._remove(stream, first)
         self.database.execute("UPDATE streams SET first = ? WHERE name = ?", (first, stream))
 
     def drop(self, stream: str) -> None:
@@ -181,9 +187,23 @@ class Draft:
         self.flush()
         if self.head(stream):
             self.revision += 1
-            self.database.execute("DELETE FROM records WHERE stream = ?", (stream,))
+            self._remove(stream, self._heads[stream] + 1)
             self.database.execute("DELETE FROM streams WHERE name = ?", (stream,))
             self._heads[stream] = 0
+
+    def _remove(self, stream: str, below: int) -> None:
+        """Remove the records of a stream below a sequence."""
+        database = self.database
+        database.execute(f"DELETE FROM records WHERE (revision, position) IN ({_PLACES})", (stream, below))  # noqa: S608  (ours)
+        database.execute("DELETE FROM places WHERE stream = ? AND sequence < ?", (stream, below))
+        newer = "DELETE FROM records WHERE revision > ? AND stream = ? AND sequence < ?"
+        database.execute(newer, (self._placed, stream, below))
+
+    def _place(self) -> None:
+        """Give records their places, where many have none."""
+        if self.revision - self._placed >= _UNPLACED:
+            self.database.execute(_PLACE, (self._placed,))
+            self._placed = self.revision
 
     def forget(self, floor: int) -> None:
         """Raise the compaction floor; the rows below it go in steps, later."""
@@ -225,7 +245,9 @@ class Draft:
     def finish(self) -> None:
         """Write everything and the new revision; what is left is to commit."""
         self.flush()
-        self.database.execute("UPDATE meta SET revision = ?, floor = ? WHERE id = 1", (self.revision, self.floor))
+        self._place()
+        sql = "UPDATE meta SET revision = ?, floor = ?, placed = ? WHERE id = 1"
+        self.database.execute(sql, (self.revision, self.floor, self._placed))
 
     def _names(self, sql: str, values: tuple[object, ...]) -> list[str]:
         return [row[0] for row in self.database.execute(sql, values)]
@@ -235,6 +257,11 @@ _PUT = (
     "INSERT INTO entries (key, revision, create_revision, lease, checksum, value) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, create_revision = excluded.create_revision, "
     "lease = excluded.lease, checksum = excluded.checksum, value = excluded.value"
+)
+_PLACES = "SELECT revision, position FROM places WHERE stream = ? AND sequence < ?"
+_PLACE = (
+    "INSERT INTO places SELECT stream, sequence, revision, position FROM records WHERE revision > ? "
+    "ORDER BY stream, sequence"
 )
 _MOVED = "UPDATE streams SET head = ? WHERE name = ?"
 _BEGUN = "INSERT INTO streams VALUES (?, 1, ?)"

@@ -130,6 +130,9 @@ class SqliteStore(StoreBase):
                         schema.create(self.path)
             raw = connect(self.path, self._durability, writable=True)
             try:
+                if schema.is_older(raw):
+                    with self._lock.held():
+                        schema.bring_up_to_date(raw)
                 self._know(raw)
             except BaseException:
                 raw.close()

@@ -44,14 +44,14 @@ _SCAN: Final = 20_000
 class Cut:
     """A read transaction: the store's identity and revision, and the connection to ask."""
 
-    __slots__ = ("database", "floor", "revision", "store_id")
+    __slots__ = ("database", "floor", "placed", "revision", "store_id")
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        row = database.execute("SELECT store_id, revision, floor FROM meta WHERE id = 1").fetchone()
+        row = database.execute("SELECT store_id, revision, floor, placed FROM meta WHERE id = 1").fetchone()
         if row is None:
             message = "the store has lost its identity (table meta): restore it from a backup; nothing was changed"
             raise Corrupt(message)
-        self.store_id, self.revision, self.floor = row
+        self.store_id, self.revision, self.floor, self.placed = row
         self.database = database
 
 
@@ -120,13 +120,17 @@ def records(at: Cut, prefix: str, since: int, limit: int) -> RecordPage:
 
 def read(at: Cut, stream: str, after: int, limit: int | None) -> list[Record]:
     """Return records of a stream; see `CoordStore.read`."""
-    span = at.database.execute("SELECT first FROM streams WHERE name = ?", (stream,)).fetchone()
+    span = at.database.execute("SELECT first, head FROM streams WHERE name = ?", (stream,)).fetchone()
     if span is None:
         return []
-    if after < span[0] - 1:
-        raise trimmed(stream, span[0])
-    sql = f"{_RECORD} WHERE stream = ? AND sequence > ? ORDER BY sequence LIMIT ?"
-    rows = at.database.execute(sql, (stream, after, -1 if limit is None else limit))
+    first, head = span
+    if after < first - 1:
+        raise trimmed(stream, first)
+    most = head if limit is None else limit
+    rows = at.database.execute(_PLACED, (stream, after, most)).fetchall()
+    reached = rows[-1][2] if rows else after
+    if len(rows) < most and reached < head:
+        rows += at.database.execute(_UNPLACED, (at.placed, stream, reached, most - len(rows)))
     return [_record(row) for row in rows]
 
 
@@ -141,17 +145,29 @@ def follow_start(at: Cut, prefix: str, after: Mapping[str, int]) -> FollowStart:
     if not after:
         return FollowStart(spans, at.revision, _first_revisions(at, prefix))
     wanted = ((name, max(after.get(name, 0) + 1, first)) for name, (first, head) in spans.items() if head)
-    sql = "SELECT revision FROM records WHERE stream = ? AND sequence = ?"
-    found = [at.database.execute(sql, place).fetchone() for place in wanted]
-    return FollowStart(spans, at.revision, [row[0] for row in found if row is not None])
+    found = [_revision_of(at, *place) for place in wanted]
+    return FollowStart(spans, at.revision, [revision for revision in found if revision is not None])
+
+
+def _revision_of(at: Cut, stream: str, sequence: int) -> int | None:
+    sql = "SELECT revision FROM places WHERE stream = ? AND sequence = ?"
+    newer = "SELECT revision FROM records WHERE revision > ? AND stream = ? AND sequence = ?"
+    row = at.database.execute(sql, (stream, sequence)).fetchone()
+    row = row or at.database.execute(newer, (at.placed, stream, sequence)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _first_revisions(at: Cut, prefix: str) -> list[int]:
-    """Return the lowest revision of a record that is still there, if any: one question, not one for each stream."""
+    """Return the lowest revision of a record that is still there, if any: two questions, not one for each stream."""
     where, bounds = covered("name", prefix)
-    joined = "records ON stream = name AND sequence = first"
-    sql = f"SELECT min(revision) FROM streams JOIN {joined} WHERE {where}"  # noqa: S608  (ours)
-    row = at.database.execute(sql, bounds).fetchone()
+    # CROSS: for each stream its first place; the other way round all places would be looked at.
+    joined = "streams CROSS JOIN places ON stream = name AND sequence = first"
+    placed = f"SELECT min(revision) FROM {joined} WHERE {where}"  # noqa: S608  (ours)
+    row = at.database.execute(placed, bounds).fetchone()
+    if row[0] is None:
+        where, bounds = covered("stream", prefix)
+        newer = f"SELECT min(revision) FROM records WHERE revision > ? AND {where}"  # noqa: S608  (ours)
+        row = at.database.execute(newer, (at.placed, *bounds)).fetchone()
     return [] if row[0] is None else [row[0]]
 
 
@@ -159,6 +175,12 @@ _ENTRY = "SELECT key, revision, create_revision, lease, checksum, value FROM ent
 _KEYS = "SELECT key, revision, create_revision, lease FROM entries"
 _CHANGE = "SELECT revision, key, create_revision, lease, checksum, value FROM changes"
 _RECORD = "SELECT revision, stream, sequence, checksum, data FROM records"
+_PLACED = (
+    "SELECT revision, stream, places.sequence, checksum, data "
+    "FROM places JOIN records USING (revision, position, stream) "
+    "WHERE stream = ? AND places.sequence > ? ORDER BY places.sequence LIMIT ?"
+)
+_UNPLACED = f"{_RECORD} WHERE revision > ? AND stream = ? AND sequence > ? ORDER BY revision, position LIMIT ?"
 
 
 def covered(column: str, prefix: str, after: str | None = None) -> tuple[str, tuple[str, ...]]:

@@ -1,5 +1,7 @@
 """The tables, their version, and how a database comes into being at once and complete.
 
+A store of an older format is brought up to date by whoever opens it, in one transaction.
+
 The database is built under another name, synced, and renamed into place under the store's lock: whoever finds a
 file at the path finds a whole store, whatever was killed and however many processes create it together.
 """
@@ -18,13 +20,21 @@ from coordstore.hostkit.paths import create_file, sync_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["APPLICATION_ID", "FORMAT", "beside", "check", "create"]
+__all__ = ["APPLICATION_ID", "FORMAT", "beside", "bring_up_to_date", "check", "create", "is_older"]
 
 APPLICATION_ID: Final = 0x636F7264
-FORMAT: Final = 1
+FORMAT: Final = 2
 _PAGE: Final = 2048
-"""Bytes: each stream that grows changes an index page of its own, and whole pages are what a commit writes."""
+"""Bytes: whole pages are what a commit writes, however little of them has changed."""
 
+_PLACES: Final = """
+CREATE TABLE places (
+    stream          TEXT    NOT NULL,
+    sequence        INTEGER NOT NULL,
+    revision        INTEGER NOT NULL,
+    position        INTEGER NOT NULL,
+    PRIMARY KEY (stream, sequence)
+) WITHOUT ROWID"""
 _TABLES: Final = """
 CREATE TABLE about (line INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE meta (
@@ -33,7 +43,8 @@ CREATE TABLE meta (
     store_id        TEXT    NOT NULL,
     created         TEXT    NOT NULL,
     revision        INTEGER NOT NULL,
-    floor           INTEGER NOT NULL
+    floor           INTEGER NOT NULL,
+    placed          INTEGER NOT NULL
 );
 CREATE TABLE entries (
     key             TEXT    NOT NULL UNIQUE,
@@ -68,7 +79,6 @@ CREATE TABLE records (
     data            BLOB    NOT NULL,
     PRIMARY KEY (revision, position)
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX records_by_stream ON records (stream, sequence);
 CREATE VIEW entries_text AS
     SELECT key, CAST(value AS TEXT) AS value, revision, create_revision, lease FROM entries ORDER BY key;
 CREATE VIEW changes_text AS
@@ -77,10 +87,19 @@ CREATE VIEW records_text AS
     SELECT stream, sequence, CAST(data AS TEXT) AS data, revision FROM records;
 """
 
+_FROM_1: Final = (
+    "DROP INDEX records_by_stream",
+    _PLACES,
+    "INSERT INTO places SELECT stream, sequence, revision, position FROM records ORDER BY stream, sequence",
+    "ALTER TABLE meta ADD COLUMN placed INTEGER NOT NULL DEFAULT 0",
+    "UPDATE meta SET placed = revision, format = 2",
+    "PRAGMA user_version = 2",
+)
 _ABOUT: Final = (
     "This is a store of coordstore; `coord inspect` shows it. Reading with sqlite3 is safe at any time.",
     "entries: the keys as they are. changes: what each revision did to keys, above meta.floor.",
     "streams and records: the per-writer streams. The views *_text show the bytes as text.",
+    "places: where the records of a stream are, up to the revision meta.placed; newer ones are not in it yet.",
     "Do not write here: rows carry checksums, writers hold the lock file beside, and leases live in a side file.",
 )
 
@@ -121,6 +140,31 @@ def create(path: Path) -> None:
             sync_directory(folder)
 
 
+def is_older(database: sqlite3.Connection) -> bool:
+    """Tell whether this is a store of an older format."""
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (found,) = database.execute("PRAGMA user_version").fetchone()
+    return bool(application == APPLICATION_ID and 0 < found < FORMAT)
+
+
+def bring_up_to_date(database: sqlite3.Connection) -> None:
+    """Turn a store of format 1 into one of today's, in one transaction; blocks, for a large one for seconds.
+
+    Called under the store's lock, by several processes one after the other; the first one does it. Those of the version
+    that wrote it must have ended.
+    """
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        if is_older(database):
+            for statement in _FROM_1:
+                database.execute(statement)
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
 def check(database: sqlite3.Connection, path: Path) -> str:
     """Return the store's identity after a look at whether this is a store of this format.
 
@@ -134,11 +178,16 @@ def check(database: sqlite3.Connection, path: Path) -> str:
         message = f"{path} is an SQLite database, but no store of coordstore: choose another path; nothing was changed"
         raise Corrupt(message)
     (found,) = database.execute("PRAGMA user_version").fetchone()
-    if found != FORMAT:
-        age = "a newer" if found > FORMAT else "an older"
+    if found > FORMAT:
         message = (
-            f"{path} has format {found}, this is {age} one than format {FORMAT}, which this coordstore reads: "
+            f"{path} has format {found}, this is a newer one than format {FORMAT}, which this coordstore reads: "
             "use the version that wrote it; nothing was written"
+        )
+        raise VersionMismatch(message)
+    if found < FORMAT:
+        message = (
+            f"{path} has format {found}, this is an older one than format {FORMAT}: whoever opens the store to use it "
+            "(coord inspect) brings it up to date"
         )
         raise VersionMismatch(message)
     whole = "id = 1 AND length(store_id) = 32 AND store_id NOT GLOB '*[^0-9a-f]*'"
@@ -155,9 +204,9 @@ def _build(path: Path) -> None:
         for pragma in pragmas:
             database.execute(f"PRAGMA {pragma}")
         database.execute(f"PRAGMA user_version={FORMAT}")
-        database.executescript(f"BEGIN;{_TABLES}COMMIT;")
+        database.executescript(f"BEGIN;{_TABLES}{_PLACES};COMMIT;")
         created = datetime.now(UTC).isoformat(timespec="seconds")
         first = (FORMAT, os.urandom(16).hex(), created)
-        database.execute("INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0)", first)
+        database.execute("INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, 0)", first)
         database.executemany("INSERT INTO about (text) VALUES (?)", ((line,) for line in _ABOUT))
         database.execute("PRAGMA journal_mode=WAL")

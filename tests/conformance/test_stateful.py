@@ -28,7 +28,9 @@ def test_memory_does_what_memory_does() -> None:
     check_against_memory(MemoryStore, examples=40)
 
 
-def test_sqlite_does_what_memory_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unplaced", [1024, 2])
+def test_sqlite_does_what_memory_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unplaced: int) -> None:
+    monkeypatch.setattr("coordstore_sqlite.draft._UNPLACED", unplaced)
     numbers = itertools.count()
 
     def fresh() -> AbstractAsyncContextManager[CoordStore]:

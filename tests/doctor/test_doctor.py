@@ -181,6 +181,8 @@ asyncio.run(work())
         (["UPDATE changes SET revision = revision + 1000 WHERE key = 'k/8'"], "content", "k/8"),
         (["UPDATE records SET data = x'00' WHERE stream = 's' AND sequence = 3"], "content", "s"),
         (["DELETE FROM records WHERE stream = 's' AND sequence = 3"], "content", "missing in 1 streams: s"),
+        (["UPDATE meta SET placed = revision"], "content", "missing in 1 streams: s"),
+        (["INSERT INTO places VALUES ('t', 1, 1, 0)"], "content", "missing in 1 streams: t"),
         (["UPDATE streams SET head = 60 WHERE name = 's'"], "content", "missing in 1 streams: s"),
         (["CREATE TABLE notes (text)"], "content", "notes"),
         (["DROP INDEX entries_by_lease"], "content", "missing: entries_by_lease"),

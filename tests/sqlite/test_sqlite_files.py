@@ -121,7 +121,7 @@ async def test_a_newer_format_is_refused_by_name_and_nothing_is_written(path: Pa
     await fill(url)
     with_sqlite(path, "PRAGMA user_version = 7")
     before = bytes_beside(path)
-    with pytest.raises(VersionMismatch, match=r"format 7.*format 1"):
+    with pytest.raises(VersionMismatch, match=r"format 7.*a newer one than format 2"):
         await fill(url)
     assert bytes_beside(path) == before
 
