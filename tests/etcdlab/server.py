@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -200,9 +201,11 @@ class Server:
             self.process = None
 
     def stop(self) -> None:
-        """SIGSTOP: it is there, and does nothing."""
+        """SIGSTOP: it is there, and does nothing, once this returns."""
         assert self.process is not None, f"{self.name} does not run"
         self.process.send_signal(signal.SIGSTOP)
+        # Its threads on other processors go on for a moment: long enough to answer a question.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def cont(self) -> None:
         """SIGCONT: it goes on."""
