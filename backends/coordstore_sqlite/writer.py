@@ -91,7 +91,8 @@ class Writer:
             return self._write(database, requests)
 
         try:
-            return in_turn(self.lock, work, write, _SWEEP_WAIT if only_sweeps else None)
+            wait = _SWEEP_WAIT if only_sweeps else None
+            return in_turn(self.lock, work, write, wait, fit=lambda: not self.poisoned)
         except (CoordError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
             if only_sweeps:
                 # Who has the lock ends them as well.

@@ -43,6 +43,7 @@ def in_turn(
     write: Callable[[Sequence[Request], bool], list[Outcome[Result]]],
     wait: float | None = None,
     meanwhile: Callable[[], None] | None = None,
+    fit: Callable[[], bool] = lambda: True,
 ) -> list[Outcome[Result]]:
     """Write a batch under the lock, and those behind it; return what became of the last one's requests; blocks.
 
@@ -52,6 +53,7 @@ def in_turn(
         write: Writes requests; told whether nobody else can have written since the last time.
         wait: Seconds to wait for the lock, instead of its usual ones.
         meanwhile: What to do now and then while standing in line.
+        fit: Tells whether the writer may write once more, or must end what has failed first.
 
     Raises:
         Unavailable, StoreReplaced: The lock could not be had.
@@ -60,6 +62,6 @@ def in_turn(
     with lock.held(wait, meanwhile):
         give_back = time.monotonic() + _KEPT
         outcomes = write(work.requests, False)
-        while lock.crowded and time.monotonic() < give_back and work.more(outcomes):
+        while lock.crowded and fit() and time.monotonic() < give_back and work.more(outcomes):
             outcomes = write(work.requests, True)
     return outcomes

@@ -165,11 +165,11 @@ def have(file: LockedFile, meanwhile: Callable[[], None]) -> None:
         """That is all."""
 
 
-def turn_in_line(path: Path, work: Endless) -> list[Outcome[int]]:
+def turn_in_line(path: Path, work: Endless, *, fit: bool = True) -> list[Outcome[int]]:
     """Have a turn for which one had to stand in line."""
     first, second = StoreLock(path, 60), StoreLock(path, 60)
     with ThreadPoolExecutor(1) as pool, first.held():
-        had = pool.submit(in_turn, second, work, write)
+        had = pool.submit(in_turn, second, work, write, fit=lambda: fit)
         until_standing(path, 1)
         contextlib.ExitStack().callback(first.close)
     with first.held(5):
@@ -188,6 +188,14 @@ def test_who_stood_in_line_writes_more_than_one_batch_but_not_for_ever(tmp_path:
     last = turn_in_line(tmp_path / "lock", many)[0].result
     assert last == len(many.answered), "the last batch is answered by who called"
     assert last
+
+
+@pytest.mark.req("S13")
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's line is Linux's, and read in /proc")
+def test_a_writer_that_is_not_fit_gives_the_lock_back(tmp_path: Path) -> None:
+    work = Endless()
+    assert turn_in_line(tmp_path / "lock", work, fit=False)[0].result == 0
+    assert work.answered == []
 
 
 @pytest.mark.req("S13")
