@@ -132,7 +132,9 @@ async def test_only_the_agents_own_processes_are_ended(bench: Bench) -> None:
     other = await bench.python(DAEMON + PAUSE)
     await bench.hear()
     daemon = await bench.daemon()
-    assert (await (await bench.sh("sleep 1000 & exit 0")).wait()).leftovers[0].argv == ("sleep", "1000")
+    # A child is the shell's image until it has run its program.
+    leaves = "sleep 1000 & until [ $(cat /proc/$!/comm) = sleep ]; do :; done; exit 0"
+    assert (await (await bench.sh(leaves)).wait()).leftovers[0].argv == ("sleep", "1000")
     assert is_alive(daemon)
     assert is_alive(other.identity)
 
