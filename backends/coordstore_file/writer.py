@@ -97,7 +97,9 @@ class Writer:
             return self._write(requests, again=again)
 
         try:
-            return in_turn(self.lock, work, write, _SWEEP_WAIT if only_sweeps else None, self._follow)
+            wait = _SWEEP_WAIT if only_sweeps else None
+            # After a failed sync or mark nobody here knows what others see of it: the next turn reads the mark first.
+            return in_turn(self.lock, work, write, wait, self._follow, fit=lambda: not self.journal.poisoned)
         except (CoordError, OSError) as error:
             if only_sweeps:
                 # Who has the lock ends them as well.

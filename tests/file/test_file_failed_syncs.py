@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordstore.errors import OutcomeUnknown
+from coordstore.hostkit import StoreLock
+from coordstore.model import Put, Transaction
+from coordstore_file.requests import Transact
 from tests.faults.crash.bare import Bare
 from tests.faults.crash.deeds import COMPACT, append, put
 from tests.faults.crash.record import scratch
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from coordstore.hostkit import Outcome
+    from coordstore.model import Committed
+    from coordstore_file.requests import Request
     from tests.faults.crash.disk import Disk
 
 
@@ -70,6 +76,34 @@ def test_compaction_trusts_no_second_sync_of_a_home(place: Path) -> None:
     _, pending = fs.recording.pending(end)
     with after_a_reboot(place, fs.recording.state(end, pending).disk) as store:
         assert store.contents().streams == {"s": ((1, b"one"),)}
+
+
+class Eager:
+    """A batch behind which there is always another one."""
+
+    def __init__(self, *wanted: Request) -> None:
+        self.requests = wanted
+        self.asked = 0
+
+    def more(self, outcomes: list[Outcome[Committed]]) -> bool:
+        self.asked += 1
+        return self.asked < 3 and bool(outcomes)
+
+
+@pytest.mark.req("S7")
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_turn_at_the_lock_ends_with_a_failure(place: Path, monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    """What the mark tells others now is not known here: the next batch reads it under the lock."""
+    monkeypatch.setattr(StoreLock, "crowded", property(lambda _: True, lambda _, __: None), raising=False)
+    fs = SimFS(place)
+    with Bare(place, fs) as store:
+        store.do(put("a", b"1"))
+        if broken:
+            fs.fail(Fault(len(fs.calls) + 2, errno.EIO))
+        eager = Eager(Transact(Transaction((Put("a", b"2"),))))
+        (last,) = store.write_all(eager)
+        assert (type(last.error), eager.asked) == ((OutcomeUnknown, 0) if broken else (type(None), 3))
+        fs.recover()
 
 
 def test_a_fault_that_was_planned_strikes(place: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from coordstore.hostkit import Outcome
+    from coordstore.hostkit import Outcome, Work
     from coordstore.model import Committed
     from tests.faults.crash.deeds import Deed
     from tests.faults.crash.simfs import SimFS
@@ -90,11 +90,15 @@ class Bare(AbstractContextManager["Bare"]):
 
     def write(self, *wanted: requests.Request) -> list[Committed]:
         """Commit a batch; raise the first error of one in it."""
-        done = self._writer.write(Alone(wanted))
+        done = self.write_all(Alone(wanted))
         for outcome in done:
             if outcome.error is not None:
                 raise outcome.error
         return [outcome.result for outcome in done if outcome.result is not None]
+
+    def write_all(self, work: Work[requests.Request, Committed]) -> list[Outcome[Committed]]:
+        """Commit a batch and those behind it; return what became of the last one."""
+        return self._writer.write(work)
 
     def _request(self, deed: Deed) -> requests.Request:
         if deed.kind == "delete_prefix":
