@@ -79,9 +79,10 @@ class Cluster:
         now = self._loop.time()
         end = now + self.address.timeout
         while True:
-            member = self._standing(now) or await self.ready(end)
-            call = member.call(method)
-            now, tokens = self._loop.time(), self._tokens
+            if (member := self._standing(now)) is None:
+                member = await self.ready(end)
+                now = self._loop.time()
+            call, tokens = member.call(method), self._tokens
             member.ask(now)
             try:
                 return await call(request, timeout=max(end - now, 0.01), metadata=self._metadata)
@@ -95,7 +96,8 @@ class Cluster:
                 self._unless_closed(error, self._unknown(method, member))
                 raise
             finally:
-                member.answer(self._loop.time())
+                now = self._loop.time()
+                member.answer(now)
 
     async def read(self, method: str, request: Any, *, anonymous: bool = False) -> Any:  # noqa: ANN401  (likewise)
         """Ask until somebody answers: for requests that may be done twice; `anonymous` ones go without the token.

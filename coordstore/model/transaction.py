@@ -58,10 +58,28 @@ class Transaction(NamedTuple):
         return made
 
     @classmethod
+    def putting(
+        cls,
+        key: str,
+        value: bytes,
+        expect: int | None = None,
+        lease: HasId | int | None = None,
+        fence: Check | tuple[str, int] | None = None,
+    ) -> Transaction:
+        """Check a transaction that writes one key: what is asked for most often, and never too large as a whole.
+
+        Raises:
+            InvalidKey, InvalidArgument, TooLarge: As `of` says.
+        """
+        put = Put(names.check_key(key), names.check_value(value), None if lease is None else lease_id(lease))
+        checks = () if expect is None else (_checked_check(Check(key, revision=expect)),)
+        return cls((put,), checks, (), None if fence is None else _checked_fence(fence))
+
+    @classmethod
     def appending(
         cls, stream: str, records: Iterable[bytes], fence: Check | tuple[str, int] | None = None
     ) -> Transaction:
-        """Check a transaction that only adds records to one stream, which is what is asked for most often.
+        """Check a transaction that only adds records to one stream: likewise asked for often.
 
         Raises:
             InvalidKey, InvalidArgument, TooLarge: As `of` says.

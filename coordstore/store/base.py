@@ -221,8 +221,7 @@ class StoreBase(abc.ABC):
         fence: Fence | None = None,
     ) -> int:
         """Write one key; see `CoordStore.put`."""
-        checks = () if expect is None else (Check(key, revision=expect),)
-        return (await self.commit(Transaction.of((Put(key, value, lease),), checks, (), fence))).revision
+        return (await self.commit(Transaction.putting(key, value, expect, lease, fence))).revision
 
     async def create(self, key: str, value: bytes, lease: HasId | int | None = None) -> int:
         """Write a key that must be absent; see `CoordStore.create`."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
+from coordstore import names
 from coordstore.errors import InvalidArgument, TooLarge
 from coordstore.model import (
     Append,
@@ -51,6 +53,43 @@ def test_what_is_refused_is_named() -> None:
         Transaction.of([Put("a", b""), Put("b", b""), Delete("a"), Delete("b"), Delete("c")])
     with pytest.raises(TooLarge, match="at most 64 writes and appends, this one 65: split it"):
         Transaction.of((), (), [Append("s", b"")] * 65)
+
+
+def test_a_put_alone_is_checked_as_in_any_transaction() -> None:
+    lease = LeaseInfo(7, 10, 3.5)
+    longest = "/".join(["k" * 64] * 8)[: names.KEY_MAX]
+    for key, value, expect, given, fence in (
+        ("a", b"1", None, None, None),
+        ("a", bytearray(b"1"), 3, lease, ("lock", 4)),
+        (longest, b"v" * names.VALUE_MAX, 0, 7, Check(longest, create_revision=1)),
+    ):
+        checks = [] if expect is None else [Check(key, revision=expect)]
+        whole = Transaction.of([Put(key, value, given)], checks, (), fence)  # type: ignore[arg-type]  # a bytearray is taken
+        assert Transaction.putting(key, value, expect, given, fence) == whole  # type: ignore[arg-type]  # likewise
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"key": "A"},
+        {"value": "text"},
+        {"value": b"v" * (names.VALUE_MAX + 1)},
+        {"expect": -1},
+        {"lease": 0},
+        {"fence": ("lock", 0)},
+        {"fence": ("Lock", 1)},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_put_alone_is_refused_as_in_any_transaction(wrong: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"key": "a", "value": b"", "expect": None, "lease": None, "fence": None, **wrong}
+    expect = given["expect"]
+    checks = [] if expect is None else [Check(given["key"], revision=expect)]
+    with pytest.raises(ValueError) as whole:  # noqa: PT011  (which one is compared)
+        Transaction.of([Put(given["key"], given["value"], given["lease"])], checks, (), given["fence"])
+    with pytest.raises(whole.type) as alone:
+        Transaction.putting(**given)
+    assert str(alone.value) == str(whole.value)
 
 
 def test_a_check_holds_when_every_condition_does() -> None:
