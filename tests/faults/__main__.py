@@ -35,8 +35,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Return what the table shows."""
         failures = len(self.outcome.failures)
-        seed = "" if not failures else str(self.seed)
-        found = (self.campaign.name, self.outcome.backend, f"{self.outcome.trials:,}", f"{failures:,}", seed)
+        found = (self.campaign.name, self.outcome.backend, f"{self.outcome.trials:,}", f"{failures:,}", f"{self.seed}")
         return *found, f"{self.seconds:,.0f}", self.outcome.note
 
 
