@@ -51,13 +51,18 @@ MEASURES: Final[dict[str, Callable[[float], list[Row]]]] = {
     "many_hosts": many_hosts.measure,
 }
 """By name; what each is given is the share of its full size, 1 for figures that count."""
+APART: Final = frozenset({"orchestrators"})
+"""Measured only when named: a quarter of an hour for one peer, and ``make bench-peers`` has a table of its own."""
 
 
 def main(argv: list[str]) -> int:
     """Measure and print; return 1 when a goal was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"what to measure, all by default: {', '.join(MEASURES)}"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"what to measure, all but {', '.join(APART)} by default: {', '.join(MEASURES)}",
     )
     parser.add_argument(
         "--scale", type=float, default=1.0, help="share of the full size; below 1 it only tries the code"
@@ -66,7 +71,10 @@ def main(argv: list[str]) -> int:
     unknown = set(given.names) - set(MEASURES)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(MEASURES)}")
-    rows = [row for name in given.names or MEASURES for row in MEASURES[name](given.scale)]
+    rows = []
+    for name in given.names or [name for name in MEASURES if name not in APART]:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        rows += MEASURES[name](given.scale)
     print(
         f"{platform.system()} {platform.release()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}"

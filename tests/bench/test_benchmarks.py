@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import environments, etcd_clients, merge, orchestrators, peers, recipes
 from benchmarks.table import Row, format_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = 0.01
@@ -119,3 +123,19 @@ def test_a_missed_goal_shows() -> None:
     table = format_table([Row("one", "≥ 1×", "0.5×", ok=False), Row("two", "", "7", ok=None)])
     assert "MISSED" in table.splitlines()[2]
     assert "MISSED" not in table.splitlines()[3]
+
+
+def test_what_has_a_page_of_its_own_is_measured_only_when_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(name: str) -> Callable[[float], list[Row]]:
+        return lambda scale: [Row(name, "", f"{scale}", None)]
+
+    for name in benchmarks.MEASURES:
+        monkeypatch.setitem(benchmarks.MEASURES, name, measure(name))
+    assert benchmarks.main([]) == 0
+    told = capsys.readouterr()
+    assert "orchestrators" not in told.out
+    assert {"appends …", "many_hosts …"} <= set(told.err.splitlines())
+    assert benchmarks.main(["orchestrators"]) == 0
+    assert "orchestrators" in capsys.readouterr().out
