@@ -85,9 +85,8 @@ class Tree:
                 return True
         return False
 
-    def check(self, stopped: Callable[[], bool] = lambda: False) -> None:
+    def check(self, stopped: Callable[[], bool]) -> None:
         """Put right what somebody changed by hand since the tree was written last."""
-        self.show(stopped)
         found = self._fs.find(self._layout.shown)
         with self.journal.mutex:
             keys = self.journal.replica.keys.list("", None, None, False).entries

@@ -20,6 +20,7 @@ from coordstore_file.writer import translate
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
 
     from coordstore.hostkit import StoreLock
@@ -138,8 +139,11 @@ class Upkeep:
     # --- in the thread ----------------------------------------------------------------------------------
 
     def _look_over(self) -> None:
+        enough = self._enough()
         try:
             with self._turn.held():
+                shown = self._tree.show(lambda: self._closing or enough())
+                self._again = self._again or not shown
                 self._tree.check(lambda: self._closing)
         except (CoordError, OSError) as error:
             self._tell("was not looked over", error)
@@ -155,8 +159,8 @@ class Upkeep:
             self._show(wait=0)
 
     def _show(self, last: bool = False, wait: float = _WAIT) -> None:  # noqa: FBT001, FBT002  (called by an executor)
-        began = time.monotonic()
-        busy = self._busy() and not (last or wait)
+        began, gives_way = time.monotonic(), not (last or wait)
+        busy, enough = self._busy() and gives_way, self._enough()
         try:
             with self._turn.held(wait):
                 if self._compaction.due() and not last:
@@ -166,7 +170,7 @@ class Upkeep:
                         # First, so that no line is made twice.
                         self._compaction.run(None)
                         self._counters["compactions"] += 1
-                shown = self._tree.show(lambda: busy and time.monotonic() > began + _SLICE)
+                shown = self._tree.show(lambda: gives_way and enough())
                 self._again = self._again or not shown
         except (CoordError, OSError) as error:
             # What was committed stands; the next one who shows or compacts makes up for it.
@@ -179,10 +183,17 @@ class Upkeep:
             self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), _RARELY)
 
     def _busy(self) -> bool:
-        """Tell whether much has been committed since the last look, and upkeep can wait."""
+        """Tell whether much has been committed since the last look began, and upkeep can wait."""
         behind = self._journal.behind
-        grown, self._seen = behind - self._seen, behind
-        return grown > _BUSY and behind < _BEHIND * self._compaction.limit
+        return behind - self._seen > _BUSY and behind < _BEHIND * self._compaction.limit
+
+    def _enough(self) -> Callable[[], bool]:
+        """Begin a look; return what tells when it has shown a part, and the rest can wait for the end of a burst.
+
+        A burst that begins while it shows counts as well: it would run after that to its end.
+        """
+        until, busy, self._seen = time.monotonic() + _SLICE, self._busy(), self._journal.behind
+        return lambda: time.monotonic() > until and (busy or self._busy())
 
     def _tell(self, what: str, error: Exception) -> None:
         # Somebody else who is at it is no news: he shows our commits as well.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from coordstore import open_store
 from coordstore.model import Append, Delete, Put
 from coordstore_file._fs import OsFileSystem
+from coordstore_file.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -191,6 +193,35 @@ async def test_a_tree_that_lags_is_made_up_for_by_the_next_process(
         assert tree(path).get("a") == b"1"
         assert tree(path).get("b") == b"2"
         assert (path / "s").is_dir()
+
+
+async def test_the_first_look_over_gives_way_to_a_burst_that_begins_meanwhile(
+    path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("coordstore_file.upkeep.Upkeep.soon", lambda upkeep: None)
+        async with open_store(url) as store:
+            await asyncio.gather(*(store.append("s", [b"x" * 100]) for _ in range(200)))
+    write = Tree._write
+
+    def slowly(tree: Tree, work: Any) -> None:
+        time.sleep(0.001)
+        write(tree, work)
+
+    with monkeypatch.context() as patch:
+        # More is committed than one round shows: only who gives way comes to an end.
+        patch.setattr("coordstore_file.tree._ROUND", 1)
+        patch.setattr("coordstore_file.upkeep._SLICE", 0.02)
+        patch.setattr("coordstore_file.upkeep._BUSY", 50_000)
+        patch.setattr(Tree, "_write", slowly)
+        async with open_store(url + "?durability=process") as store:
+            async with asyncio.timeout(10):
+                while not store.statistics().get("shown"):
+                    await asyncio.gather(*(store.append("s", [b"x" * 100]) for _ in range(8)))
+            patch.undo()
+    async with open_store(url) as store:
+        (head,) = (await store.heads()).values()
+    assert sum(len(lines.splitlines()) for lines in tree(path).values()) == head > 200
 
 
 async def test_the_tree_of_two_writers_ends_at_the_last_values(path: Path, url: str) -> None:
