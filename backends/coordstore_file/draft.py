@@ -40,12 +40,13 @@ class Draft(State):
         """Take a commit in."""
         if commit.revision == self.revision:
             return
-        for change in commit.changes:
-            self._changed[change.key] = change.entry
+        for key, entry in commit.changes:
+            self._changed[key] = entry
         for record in commit.records:
             self._heads[record.stream] = record.sequence
-        for name, upto in commit.trimmed.items():
-            self._firsts[name] = upto + 1
+        if commit.trimmed:
+            for name, upto in commit.trimmed.items():
+                self._firsts[name] = upto + 1
         for name in commit.dropped:
             self._firsts[name], self._heads[name] = 1, 0
         self.revision = commit.revision

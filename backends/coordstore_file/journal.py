@@ -283,13 +283,18 @@ class Journal:
 
     def evolve_all(self, frames: Sequence[Frame], commits: Sequence[Commit]) -> None:
         """Take in the commits of frames that follow the last one."""
-        number, evolve = self.at.segment, self.replica.evolve
+        number, evolve, noted, last = self.at.segment, self.replica.evolve, 0, None
         segment, base = self.log.segment(number), pack_place(number, 0)
-        for frame, commit in zip(frames, commits, strict=True):
-            offset, content, self.check = frame
-            segment.note(commit.revision, offset)
-            evolve(commit, base + offset)
-            self.at = Place(number, offset + FRAME_SIZE + len(content))
+        try:
+            for frame, commit in zip(frames, commits, strict=True):
+                offset = frame.offset
+                if offset >= noted:
+                    noted = segment.note(commit.revision, offset)
+                evolve(commit, base + offset)
+                last = frame
+        finally:
+            if last is not None:
+                self.at, self.check = Place(number, last.end), last.check
 
     # --- writing ----------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from coordstore.names import prefix_bounds
 from coordstore_file.frames import decode, only_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from coordstore.model import Entry
 
@@ -128,19 +128,25 @@ class Replica:
 
     def evolve(self, commit: Commit, place: int) -> None:
         """Take in the commit whose frame begins at a place of the log."""
-        self.keys.change(commit.changes, commit.revision)
-        for record in commit.records:
-            stream = self.streams.get(record.stream) or self._begun(record.stream, commit.revision)
-            stream.head = record.sequence
+        revision, changes, records, trimmed, dropped = commit
+        if changes:
+            self.keys.change(changes, revision)
+            self._size += _size_of(changes)
+        else:
+            self.keys.revision = revision
+        for name, sequence, _, data in records:
+            stream = self.streams.get(name) or self._begun(name, revision)
+            stream.head = sequence
             stream.places.append(place)
-        for name, upto in commit.trimmed.items():
-            self.streams[name].first = upto + 1
-        for name in commit.dropped:
+            self._size += len(data)
+        if trimmed:
+            for name, upto in trimmed.items():
+                self.streams[name].first = upto + 1
+        for name in dropped:
             del self.streams[name]
             del self._names[bisect.bisect_left(self._names, name)]
         self._recent.append(commit)
-        self._revisions.append(commit.revision)
-        self._size += _size(commit)
+        self._revisions.append(revision)
         if self._size > 2 * _RECENT_BYTES or len(self._recent) > 2 * _RECENT:
             self._forget()
 
@@ -187,5 +193,8 @@ def _size(commit: Commit | bytes) -> int:
     """Return about how many bytes a commit that is kept takes."""
     if isinstance(commit, bytes):
         return len(commit)
-    values = sum([len(entry.value) for _, entry in commit.changes if entry]) if commit.changes else 0
-    return values + sum([len(record.data) for record in commit.records])
+    return _size_of(commit.changes) + sum([len(record.data) for record in commit.records])
+
+
+def _size_of(changes: Iterable[Change]) -> int:
+    return sum([len(entry.value) for _, entry in changes if entry])
