@@ -131,7 +131,8 @@ class Contract:
             else:
                 log.warning("a report was refused: %s", refusal)
                 answer = {"ok": False, "error": refusal}
-        except (ValueError, TimeoutError):
+        except (ValueError, TimeoutError) as error:
+            log.info("a report was not taken: %r", error)
             answer = {"ok": False, "error": f"a report is one line of JSON, of at most {REQUEST_MAX} bytes"}
         except OSError:
             answer = {"ok": False, "error": "the connection broke"}

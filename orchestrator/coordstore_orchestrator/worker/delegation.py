@@ -224,7 +224,9 @@ class Subtasks:
     async def _watch(self, names: Sequence[str], until: float, others: set[asyncio.Future[Any]]) -> str:
         """Return why to wake."""
         loop = asyncio.get_running_loop()
-        ends = min(self._since[name] for name in names if self._open(name)) + self._patience.limit
+        # The last of them may have ended while the agent lay down: then there is news, and no end to wait for.
+        since = [self._since[name] for name in names if self._open(name)]
+        ends = min(since, default=until) + self._patience.limit
         while True:
             why, patience = self._news(names), min(until, ends) - loop.time()
             if why is not None or any(other.done() for other in others) or patience <= 0:
