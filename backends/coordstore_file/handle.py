@@ -114,6 +114,7 @@ class FileStore(StoreBase):
         durable = self._durability == "full"
         self._writer = Writer(self._journal, self._lock, self._leases, self.clock, self.counters, durable=durable)
         self._upkeep = Upkeep(self._journal, self._lock, boot_id(), self._threads["upkeep"], self.counters)
+        self._upkeep.settle_empty()
 
     async def do_close(self) -> None:
         """Fail who waits, finish the sealed batch, show what was committed, close everything."""

@@ -85,6 +85,14 @@ class Tree:
                 return True
         return False
 
+    def settle_empty(self) -> None:
+        """Note that an empty store has nothing to show, unless the tree is known already."""
+        with self.journal.mutex:
+            self.journal.refresh()
+            empty = not self.journal.replica.revision
+        if empty and self._shown() is None:
+            self._tell(0, whole=True)
+
     def check(self, stopped: Callable[[], bool]) -> None:
         """Put right what somebody changed by hand since the tree was written last."""
         found = self._fs.find(self._layout.shown)

@@ -80,6 +80,16 @@ class Upkeep:
         self._again = False
         self._closing = False
 
+    def settle_empty(self) -> None:
+        """Note that the tree of an empty store is whole: a first burst is followed, not shown anew; blocks."""
+        if self._journal.replica.revision:
+            return
+        try:
+            with self._turn.held(0):
+                self._tree.settle_empty()
+        except (CoordError, OSError) as error:
+            self._tell("was not begun", error)
+
     def begin(self) -> None:
         """Look the tree over once; a large one in a moment, or what is asked first would wait for that."""
         if len(self._journal.replica.keys.keys("")) < _LARGE:
@@ -139,10 +149,11 @@ class Upkeep:
     # --- in the thread ----------------------------------------------------------------------------------
 
     def _look_over(self) -> None:
-        enough = self._enough()
+        began, enough = time.monotonic(), self._enough()
         try:
             with self._turn.held():
                 shown = self._tree.show(lambda: self._closing or enough())
+                self._pause = _pause_after(began)
                 self._again = self._again or not shown
                 self._tree.check(lambda: self._closing)
         except (CoordError, OSError) as error:
@@ -180,7 +191,7 @@ class Upkeep:
             self._tell("lags behind", error)
         else:
             self._counters["shown"] += 1
-            self._pause = min(max(_PAUSE, _SHARE * (time.monotonic() - began)), _RARELY)
+            self._pause = _pause_after(began)
 
     def _busy(self) -> bool:
         """Tell whether much has been committed since the last look began, and upkeep can wait."""
@@ -209,3 +220,8 @@ class Upkeep:
                 return floor
         except OSError as error:
             raise translate(error, self._journal.layout.root) from error
+
+
+def _pause_after(began: float) -> float:
+    """Return how long to wait after a look that began then, so that looks take their share of the time."""
+    return min(max(_PAUSE, _SHARE * (time.monotonic() - began)), _RARELY)

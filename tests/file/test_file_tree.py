@@ -195,6 +195,25 @@ async def test_a_tree_that_lags_is_made_up_for_by_the_next_process(
         assert (path / "s").is_dir()
 
 
+async def test_a_new_store_is_followed_from_its_first_commit_and_not_shown_anew(
+    path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def anew(_: Tree) -> None:
+        pytest.fail("shown anew")
+
+    async with open_store(url):
+        pass
+    monkeypatch.setattr(Tree, "show_all", anew)
+    (path / ".coord/shown").unlink()
+    async with open_store(url) as store:
+        await store.append("s", [b"one"])
+        await store.put("k", b"v")
+    assert sorted(tree(path)) == ["k", "s/@000000000001.jsonl"]
+    async with open_store(url) as store:
+        await store.put("k", b"w")
+    assert tree(path)["k"] == b"w"
+
+
 async def test_the_first_look_over_gives_way_to_a_burst_that_begins_meanwhile(
     path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
