@@ -86,12 +86,12 @@ class Tree:
         return False
 
     def settle_empty(self) -> None:
-        """Note that an empty store has nothing to show, unless the tree is known already."""
+        """Show a store that is empty, which is quickly done, unless the tree is known already."""
         with self.journal.mutex:
             self.journal.refresh()
             empty = not self.journal.replica.revision
         if empty and self._shown() is None:
-            self._tell(0, whole=True)
+            self.show_all()
 
     def check(self, stopped: Callable[[], bool]) -> None:
         """Put right what somebody changed by hand since the tree was written last."""

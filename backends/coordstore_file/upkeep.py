@@ -81,7 +81,7 @@ class Upkeep:
         self._closing = False
 
     def settle_empty(self) -> None:
-        """Note that the tree of an empty store is whole: a first burst is followed, not shown anew; blocks."""
+        """Show an empty store: its first burst is then followed, and not shown anew at the end of it; blocks."""
         if self._journal.replica.revision:
             return
         try:

@@ -198,13 +198,13 @@ async def test_a_tree_that_lags_is_made_up_for_by_the_next_process(
 async def test_a_new_store_is_followed_from_its_first_commit_and_not_shown_anew(
     path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def anew(_: Tree) -> None:
-        pytest.fail("shown anew")
+    anew, show_all = [], Tree.show_all
 
-    async with open_store(url):
-        pass
-    monkeypatch.setattr(Tree, "show_all", anew)
-    (path / ".coord/shown").unlink()
+    def seen(tree: Tree) -> None:
+        anew.append(tree.journal.replica.revision)
+        show_all(tree)
+
+    monkeypatch.setattr(Tree, "show_all", seen)
     async with open_store(url) as store:
         await store.append("s", [b"one"])
         await store.put("k", b"v")
@@ -212,6 +212,7 @@ async def test_a_new_store_is_followed_from_its_first_commit_and_not_shown_anew(
     async with open_store(url) as store:
         await store.put("k", b"w")
     assert tree(path)["k"] == b"w"
+    assert anew == [0]
 
 
 async def test_the_first_look_over_gives_way_to_a_burst_that_begins_meanwhile(
