@@ -287,10 +287,10 @@ class Journal:
         segment, base = self.log.segment(number), pack_place(number, 0)
         try:
             for frame, commit in zip(frames, commits, strict=True):
-                offset = frame.offset
+                offset, content, _ = frame
                 if offset >= noted:
                     noted = segment.note(commit.revision, offset)
-                evolve(commit, base + offset)
+                evolve(commit, base + offset, content)
                 last = frame
         finally:
             if last is not None:

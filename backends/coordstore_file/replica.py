@@ -17,7 +17,7 @@ from coordstore.names import prefix_bounds
 from coordstore_file.frames import decode, only_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from coordstore.model import Entry
 
@@ -88,7 +88,6 @@ class Replica:
         self.streams: dict[str, Stream] = {}
         self.recent_from = 0
         self._recent: list[Commit | bytes] = []
-        self._revisions: list[int] = []
         self._names: list[str] = []
         self._size = 0
 
@@ -111,7 +110,7 @@ class Replica:
         only = only_record(content)
         if only is None:
             commit = decode(content)
-            self.evolve(commit, place)
+            self.evolve(commit, place, content)
             return commit.revision
         revision, name, sequence = only
         self.keys.revision = revision
@@ -120,33 +119,33 @@ class Replica:
         stream.head = sequence
         stream.places.append(place)
         self._recent.append(content)
-        self._revisions.append(revision)
         self._size += len(content)
         if self._size > 2 * _RECENT_BYTES or len(self._recent) > 2 * _RECENT:
             self._forget()
         return revision
 
-    def evolve(self, commit: Commit, place: int) -> None:
-        """Take in the commit whose frame begins at a place of the log."""
+    def evolve(self, commit: Commit, place: int, content: bytes) -> None:
+        """Take in the commit that is the content of a frame which begins at a place of the log."""
         revision, changes, records, trimmed, dropped = commit
         if changes:
             self.keys.change(changes, revision)
-            self._size += _size_of(changes)
+            self._recent.append(commit)
+            self._size += _size(commit)
         else:
             self.keys.revision = revision
-        for name, sequence, _, data in records:
+            # Bytes, with which the garbage collector has no work; whoever follows makes records of them again.
+            self._recent.append(content)
+            self._size += len(content)
+        for name, sequence, _, _ in records:
             stream = self.streams.get(name) or self._begun(name, revision)
             stream.head = sequence
             stream.places.append(place)
-            self._size += len(data)
         if trimmed:
             for name, upto in trimmed.items():
                 self.streams[name].first = upto + 1
         for name in dropped:
             del self.streams[name]
             del self._names[bisect.bisect_left(self._names, name)]
-        self._recent.append(commit)
-        self._revisions.append(revision)
         if self._size > 2 * _RECENT_BYTES or len(self._recent) > 2 * _RECENT:
             self._forget()
 
@@ -175,7 +174,7 @@ class Replica:
         """Return the commits above a revision from memory, None when some of them are no more there."""
         if revision < self.recent_from:
             return None
-        wanted = self._recent[bisect.bisect_right(self._revisions, revision) :]
+        wanted = self._recent[revision - self.recent_from :]
         return (decode(commit) if isinstance(commit, bytes) else commit for commit in wanted)
 
     def _forget(self) -> None:
@@ -184,17 +183,13 @@ class Replica:
         while gone < len(self._recent) and (len(self._recent) - gone > _RECENT or self._size > _RECENT_BYTES):
             self._size -= _size(self._recent[gone])
             gone += 1
-        if gone:
-            self.recent_from = self._revisions[gone - 1]
-            del self._recent[:gone], self._revisions[:gone]
+        self.recent_from += gone
+        del self._recent[:gone]
 
 
 def _size(commit: Commit | bytes) -> int:
     """Return about how many bytes a commit that is kept takes."""
     if isinstance(commit, bytes):
         return len(commit)
-    return _size_of(commit.changes) + sum([len(record.data) for record in commit.records])
-
-
-def _size_of(changes: Iterable[Change]) -> int:
-    return sum([len(entry.value) for _, entry in changes if entry])
+    values = sum([len(entry.value) for _, entry in commit.changes if entry])
+    return values + sum([len(record.data) for record in commit.records])

@@ -6,6 +6,7 @@ import pytest
 
 from coordstore.engine import Commit
 from coordstore.model import Change, Entry, Record
+from coordstore_file.frames import encode
 from coordstore_file.replica import _RECENT_BYTES, Replica
 
 LARGE = b"x" * 100_000
@@ -18,7 +19,7 @@ def test_the_commits_that_are_kept_whole_are_bounded_in_bytes(kind: str) -> None
     for revision in range(1, commits + 1):
         record, change = Record("s", revision, revision, LARGE), Change("k", Entry("k", LARGE, revision, 1))
         made = Commit(revision, (), (record,)) if kind == "records" else Commit(revision, (change,))
-        replica.evolve(made, revision)
+        replica.evolve(made, revision, encode(made))
     kept = list(replica.commits_after(replica.recent_from) or ())
     assert 0 < len(kept) <= 2 * _RECENT_BYTES // len(LARGE)
     assert kept[-1].revision == commits
