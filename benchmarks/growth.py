@@ -33,9 +33,10 @@ KEYS: Final = 10_000
 BATCH: Final = 64
 """Writes or records in one transaction, the most that is allowed."""
 READ: Final = 100
-PROCESSES: Final = 5
-"""One after the other: in one process the threads of one of two stores may lie badly on the processors all the time."""
-ROUNDS: Final = 10
+PROCESSES: Final = 20
+"""One after the other: in one process the threads of one of two stores may lie badly on the processors all the time,
+so that one and the same operation costs there from half to twice as much as on the other one."""
+ROUNDS: Final = 3
 TIMES: Final = 40
 GOAL: Final = 1.5
 MEMORY_GOAL: Final = 64
@@ -61,7 +62,8 @@ def _grown(scheme: str, folder: Path, scale: float) -> list[Row]:
     forked(1, partial(_fill, scheme, small, (1, READ, 1), 1))
     (took,) = forked(1, partial(_fill, scheme, large, (STREAMS, events, keys), BATCH))
     os.sync()  # what the filling left to be written would be in the way
-    told = [forked(1, partial(_compare, scheme, small, large, events, scale))[0] for _ in range(PROCESSES)]
+    processes = max(round(PROCESSES * scale), 1)
+    told = [forked(1, partial(_compare, scheme, small, large, events, scale))[0] for _ in range(processes)]
     found: list[dict[str, float]] = [json.loads(each) for each in told]
     ratios = {name: median([each[name] for each in found]) for name in found[0]}
     figure = ", ".join(f"{name} {ratio:.2f}×" for name, ratio in ratios.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import tempfile
@@ -114,6 +115,8 @@ async def _warmed() -> None:
 
 def _child(work: Callable[[int], Coroutine[None, None, str]], number: int, writer: int) -> None:
     status = 1
+    # What the parent holds is not the child's to look through: each page it touched would be copied for that.
+    gc.freeze()
     try:
         os.write(writer, asyncio.run(work(number)).encode())
         status = 0

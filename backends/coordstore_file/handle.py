@@ -99,7 +99,8 @@ class FileStore(StoreBase):
     async def start(self) -> None:
         """Open the store; cancelled: nothing stays open."""
         try:
-            await _to_the_end(self._in_thread("writer", self._open))
+            # Not in the writer's thread: one that has worked for long by then stays on another processor than the loop.
+            await _to_the_end(self._in_thread("upkeep", self._open))
         except BaseException:
             await _to_the_end(self._free())
             raise
