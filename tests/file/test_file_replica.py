@@ -22,4 +22,6 @@ def test_the_commits_that_are_kept_whole_are_bounded_in_bytes(kind: str) -> None
         replica.evolve(made, revision, encode(made))
     kept = list(replica.commits_after(replica.recent_from) or ())
     assert 0 < len(kept) <= 2 * _RECENT_BYTES // len(LARGE)
-    assert kept[-1].revision == commits
+    assert [commit.revision for commit in kept] == list(range(replica.recent_from + 1, commits + 1))
+    assert [commit.revision for commit in replica.commits_after(commits - 2) or ()] == [commits - 1, commits]
+    assert replica.commits_after(replica.recent_from - 1) is None
